@@ -1,0 +1,31 @@
+"""What can go wrong in a store, in the store's own words."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Anything that a store raises on purpose."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot be reached or cannot write now; the same call may work later."""
+
+
+class SchemaError(StoreError):
+    """The database's schema is not the one this version needs; ``migrate`` brings it there."""
+
+
+class BlobStoreUnavailableError(StoreError):
+    """The blob store cannot be reached or answers with a failure; the same call may work later."""
+
+
+class BlobMissingError(StoreError):
+    """No blob has this id.
+
+    Attributes:
+        blob_id: The id asked for.
+    """
+
+    def __init__(self, blob_id: str) -> None:
+        super().__init__(f"no blob {blob_id}")
+        self.blob_id = blob_id

@@ -1,0 +1,1 @@
+"""The worker: broker, clock, signals and command line around the pure driver."""
