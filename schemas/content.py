@@ -69,7 +69,22 @@ def blob(media_type: str, base64_text: str) -> Blob:
     Raises:
         ValueError: The text is not base64.
     """
-    return Blob(blob_id(media_type, base64_text), media_type, binascii.a2b_base64(base64_text))
+    return blob_of(media_type, binascii.a2b_base64(base64_text, strict_mode=True))
+
+
+def blob_of(media_type: str, data: bytes) -> Blob:
+    """Make a blob of bytes."""
+    return Blob(blob_id(media_type, base64_of(data)), media_type, data)
+
+
+def base64_of(data: bytes) -> str:
+    """Write bytes as the base64 text that a blob id is made of: padded, on one line."""
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
+def is_intact(candidate: Blob) -> bool:
+    """Tell whether a blob's id is the digest of its content."""
+    return candidate.blob_id == blob_id(candidate.media_type, base64_of(candidate.data))
 
 
 def _check_base64(text: str) -> None:

@@ -29,3 +29,19 @@ class BlobMissingError(StoreError):
     def __init__(self, blob_id: str) -> None:
         super().__init__(f"no blob {blob_id}")
         self.blob_id = blob_id
+
+
+class BlobDamagedError(BlobMissingError):
+    """The bytes under an id are not those that the id names: as good as missing.
+
+    Attributes:
+        blob_id: The id asked for.
+    """
+
+    def __init__(self, blob_id: str) -> None:
+        super().__init__(blob_id)
+        self.args = (f"blob {blob_id} is damaged: its bytes do not match its id",)
+
+
+class BlobAddressError(StoreError, ValueError):
+    """An address of a blob store that cannot be read. Never quotes the address: it holds secrets."""

@@ -150,22 +150,37 @@ class BlobStore(Protocol):
     the store cannot be reached.
     """
 
+    async def prepare(self) -> None:
+        """Make what is missing (directories, a bucket) and prove that a blob can be written."""
+        ...
+
     async def put(self, blob: Blob) -> None:
-        """Store a blob durably; storing it again changes nothing."""
+        """Store a blob durably; storing it again changes only the moment at which it was stored.
+
+        Raises:
+            ValueError: The id is not the digest of the content.
+        """
         ...
 
     async def get(self, blob_id: str) -> Blob:
-        """Read a blob, or raise ``BlobMissingError``."""
+        """Read a blob; raise ``BlobMissingError`` if it is not there or its bytes are damaged."""
         ...
 
     async def exists(self, blob_id: str) -> bool:
         """Tell whether a blob is there."""
         ...
 
-    async def delete(self, blob_id: str) -> None:
-        """Delete a blob; deleting one that is not there changes nothing."""
+    async def delete(self, blob_id: str, *, stored_before: datetime | None = None) -> None:
+        """Delete a blob, but not one stored (again) at or after a moment.
+
+        Deleting one that is not there changes nothing.
+        """
         ...
 
     def iterate(self) -> AsyncIterator[tuple[str, datetime]]:
         """Go through ids and the moments at which they were stored."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of threads and connections. The store is not used afterwards."""
         ...
