@@ -71,7 +71,8 @@ class ProcessCarrier:
 
     def pause(self) -> None:
         """Stop the process and its children (a PostgreSQL backend answers by itself)."""
-        self._signal_family(signal.SIGSTOP)
+        for pid in self._signal_family(signal.SIGSTOP):
+            _wait_stopped(pid)
 
     def resume(self) -> None:
         """Let the process and its children go on."""
@@ -102,10 +103,12 @@ class ProcessCarrier:
         _signal_all(family, signal.SIGCONT)
         _wait_gone(family)
 
-    def _signal_family(self, number: signal.Signals) -> None:
+    def _signal_family(self, number: signal.Signals) -> list[int]:
         if self._process is None or self._process.poll() is not None:
             raise ServiceUnavailable(f"cannot pause or resume: {self.trouble()}")
-        _signal_all([self._process.pid, *children(self._process.pid)], number)
+        family = [self._process.pid, *children(self._process.pid)]
+        _signal_all(family, number)
+        return family
 
     def _log_tail(self) -> str:
         path = self._enclosure.directory / self._program.log
@@ -171,17 +174,22 @@ def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
 def _wait_gone(pids: Iterable[int]) -> None:
     end = time.monotonic() + _KILL_SECONDS
     for pid in pids:
-        while _exists(pid) and time.monotonic() < end:
+        # An orphan that nobody has waited for yet (Z) is gone for all that matters here.
+        while _state(pid) not in {"", "Z"} and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
 
 
-def _exists(pid: int) -> bool:
+def _wait_stopped(pid: int) -> None:
+    """Wait until a SIGSTOP has arrived: until then the process may still answer."""
+    end = time.monotonic() + _KILL_SECONDS
+    while _state(pid) not in {"", "T", "Z"} and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+
+
+def _state(pid: int) -> str:
+    """Return the letter of a process's state (proc(5)); empty if it is not known."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # An orphan that nobody has waited for yet is gone for all that matters here.
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
+        return ""
+    return stat.rpartition(") ")[2][:1]

@@ -4,7 +4,9 @@ testcontainers is a development dependency and is imported only here, and only w
 """
 
 import functools
+import gc
 import importlib
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,16 @@ class Image:
 @functools.cache
 def engine_answers() -> bool:
     """Ask the Docker engine itself: its command may be on the PATH without one."""
+    # A client that finds no engine leaves its socket open, for the collector to complain about
+    # in the middle of something else: collect it here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        answer = _ask_engine()
+        gc.collect()
+    return answer
+
+
+def _ask_engine() -> bool:
     try:
         docker = importlib.import_module("docker")
         importlib.import_module("testcontainers.core.container")
