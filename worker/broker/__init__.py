@@ -1,0 +1,1 @@
+"""RabbitMQ: connections, topology, consumers, publishers. Knows no SQL and no driver."""

@@ -1,0 +1,158 @@
+"""Connection: one connection to the broker, used until it dies; then all that was on it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final, cast
+
+import aio_pika
+import aiormq
+from aiormq.abc import AbstractConnection
+from yarl import URL
+
+from worker.broker.errors import BrokerUnavailableError, translated
+
+HEARTBEAT_SECONDS: Final = 5
+"""aiormq gives up after three heartbeats and some: 18 to 20 s after the last sign of life. The
+broker counts two: it gives up on a frozen process after 10 s and lets the next one take over."""
+
+CONNECT_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 3.0
+DEFAULT_PORT: Final = {"amqp": 5672, "amqps": 5671}
+RPC_SECONDS: Final = 15.0
+
+Channel = aiormq.Channel
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def address_of(url: str) -> str:
+    """Say where a broker is, without credentials: ``host:port`` and the virtual host if any."""
+    parsed = URL(url)
+    vhost = parsed.path.strip("/")
+    port = parsed.port or DEFAULT_PORT.get(parsed.scheme, 0)
+    return f"{parsed.host}:{port}" + (f"/{vhost}" if vhost else "")
+
+
+class Connection:
+    """An open connection. ``address`` and ``version`` are facts about the broker behind it.
+
+    Made by aio-pika; its channels are those of the transport below, aiormq, which hands over a
+    message at about half the cost.
+    """
+
+    def __init__(self, connection: aio_pika.abc.AbstractConnection, url: str, name: str) -> None:
+        if connection.transport is None:
+            raise BrokerUnavailableError(f"RabbitMQ at {address_of(url)}: the connection was lost")
+        self._connection = connection
+        self._wire: AbstractConnection = connection.transport.connection
+        self._numbers: set[int] = set()
+        self.address = address_of(url)
+        self.name = name
+        self.version = _version(self._wire)
+        self.lost = asyncio.Event()
+        # aiormq hands out a new observer at each access; this one lives as long as we do.
+        self._observer = self._wire.closing
+        self._observer.add_done_callback(lambda _: self.lost.set())
+
+    @classmethod
+    async def open(cls, url: str, name: str, *, deadline: float = CONNECT_SECONDS) -> Connection:
+        """Connect within ``deadline`` seconds. ``name`` is what the broker's tools show.
+
+        Raises:
+            BrokerUnavailableError: Says which address, and what is wrong with it.
+        """
+        checked = _checked(url)
+        with translated(f"RabbitMQ at {address_of(url)} cannot be used"):
+            async with asyncio.timeout(deadline):
+                connection = await aio_pika.connect(
+                    checked, client_properties={"connection_name": name}
+                )
+        return cls(connection, url, name)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it can be used, as far as we know."""
+        return not self.lost.is_set() and self._wire.is_opened
+
+    @property
+    def channels(self) -> int:
+        """How many channels are open."""
+        return len(self._wire.channels)
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call back, once, from the event loop, when the connection is gone for any reason."""
+        self._observer.add_done_callback(lambda _: callback())
+
+    async def channel(self, *, confirms: bool = False) -> Channel:
+        """Open a channel; with ``confirms``, one to publish on, where unroutable raises.
+
+        Raises:
+            BrokerUnavailableError: The connection was lost.
+        """
+        with translated(f"cannot open a channel to RabbitMQ at {self.address}"):
+            number = self._free_number()
+            self._numbers.add(number)
+            try:
+                channel = await self._wire.channel(
+                    channel_number=number,
+                    publisher_confirms=confirms,
+                    # Unbounded: prefetch bounds it already, and the reader need not stop and go.
+                    frame_buffer_size=0,
+                    on_return_raises=confirms,
+                    timeout=RPC_SECONDS,
+                )
+            finally:
+                self._numbers.discard(number)
+        # aiormq's annotation promises less than it gives: only this class can publish unhurried.
+        return cast(Channel, channel)
+
+    def _free_number(self) -> int:
+        """The lowest number that is free.
+
+        aiormq takes one above the highest, which under churn passes the broker's limit and costs
+        the connection.
+        """
+        most = self._wire.connection_tune.channel_max or 65535
+        for number in range(1, most + 1):
+            if number not in self._wire.channels and number not in self._numbers:
+                return number
+        raise BrokerUnavailableError(
+            f"RabbitMQ at {self.address} allows {most} channels on a connection, all are in use"
+        )
+
+    async def close(self) -> None:
+        """Close it, waiting a few seconds at most; a dead peer's is closed in the background."""
+        task = asyncio.create_task(self._close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+        await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+
+    async def _close(self) -> None:
+        try:
+            with translated("closing"):
+                await self._connection.close()
+        except BrokerUnavailableError:
+            return  # It is closed, which is what was wanted.
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = URL(url)
+    except ValueError as error:
+        raise BrokerUnavailableError("broker address: expected amqp://host:port/") from error
+    if parsed.scheme not in DEFAULT_PORT or not parsed.host:
+        raise BrokerUnavailableError(
+            "broker address: expected amqp://user:password@host:port/vhost or amqps://..., "
+            f"got {parsed.scheme or 'no'} scheme and {'a' if parsed.host else 'no'} host"
+        )
+    if "heartbeat" in parsed.query:
+        return parsed
+    return parsed.update_query(heartbeat=HEARTBEAT_SECONDS)
+
+
+def _version(wire: AbstractConnection) -> tuple[int, ...]:
+    text = str((wire.server_properties or {}).get("version", ""))
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
