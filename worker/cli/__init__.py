@@ -1,0 +1,12 @@
+"""The command line: one file a noun, loaded when its command is asked for."""
+
+from __future__ import annotations
+
+import sys
+
+from worker.cli.entry import entry
+
+
+def main() -> None:
+    """Run ``meerkat-worker`` on the arguments of this process and end it with its exit code."""
+    sys.exit(entry(sys.argv[1:]))
