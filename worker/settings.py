@@ -109,11 +109,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "meerkat"
     layout: Annotated[
         str,
-        msgspec.Meta(pattern=r"^(per-runtime|sharded:[1-9][0-9]{0,4})$(?!\n)"),
+        msgspec.Meta(
+            pattern=r"^(per-runtime|sharded:([1-9][0-9]{0,2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-6]))$(?!\n)"
+        ),
         _doc(
             "One queue a runtime (`per-runtime`), or N shared ones (`sharded:N`). "
             "The same for every worker and publisher of a namespace.",
-            expected="per-runtime, or sharded:N with N from 1 to 99999",
+            expected="per-runtime, or sharded:N with N from 1 to 4096",
         ),
     ] = "per-runtime"
     pool: Annotated[_Name, _doc("The executor pool that run requests go to.", expected=_NAME)] = (

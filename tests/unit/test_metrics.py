@@ -1,0 +1,36 @@
+"""Metrics: declared once, separate for each process object, and bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from worker.metrics import Metrics, declared
+
+
+def test_every_instrument_is_made_and_described() -> None:
+    """Each declared field is an instrument of its kind, with a sentence for people."""
+    metrics = Metrics()
+    for name, (kind, recipe) in declared().items():
+        assert isinstance(getattr(metrics, name), kind)
+        assert kind in {Counter, Gauge, Histogram}
+        assert recipe.doc.endswith(".")
+        assert f"# HELP meerkat_{name}".encode() in metrics.exposition()
+
+
+def test_two_processes_in_one_test_do_not_share_counts() -> None:
+    """Registries are not global."""
+    one, two = Metrics(), Metrics()
+    one.lost_acks.inc()
+    assert one.registry.get_sample_value("meerkat_lost_acks_total") == 1
+    assert two.registry.get_sample_value("meerkat_lost_acks_total") == 0
+
+
+def test_a_released_queue_is_no_longer_reported() -> None:
+    """A worker that gave a queue away does not report its lag for ever."""
+    metrics = Metrics()
+    metrics.queue_lag.labels("a").set(3)
+    metrics.queue_lag.labels("b").set(4)
+    metrics.forget_queue("a")
+    metrics.forget_queue("never seen")
+    assert b'queue="a"' not in metrics.exposition()
+    assert b'queue="b"' in metrics.exposition()
