@@ -11,7 +11,13 @@ import msgspec
 BlobId = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$(?!\n)")]
 """``sha256:`` and the hex digest over media type, a zero byte and the base64 text."""
 
-MediaType = Annotated[str, msgspec.Meta(pattern=r"^[\w.+-]+/[\w.+-]+$(?!\n)", max_length=127)]
+_RESTRICTED_NAME = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"
+
+MediaType = Annotated[
+    str,
+    msgspec.Meta(pattern=rf"^{_RESTRICTED_NAME}/{_RESTRICTED_NAME}$(?!\n)", max_length=127),
+]
+"""Type and subtype as RFC 6838 spells them, ASCII alone; it travels in HTTP headers."""
 
 
 class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text"):

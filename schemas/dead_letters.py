@@ -40,8 +40,8 @@ class DeadLetterStatus(enum.StrEnum):
 class DeadLetter(msgspec.Struct, frozen=True):
     """A dead letter as it is written.
 
-    ``properties`` holds the message's AMQP properties and headers as JSON-ready values; ``body`` the
-    original bytes. ``detail`` is for people: it names fields and shapes, never payload.
+    ``properties`` holds the message's AMQP properties and headers as JSON-ready values; ``body``
+    the original bytes. ``detail`` is for people: it names fields and shapes, never payload.
     """
 
     id: DeadLetterId

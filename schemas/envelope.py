@@ -236,7 +236,7 @@ _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def _depth_exceeds(body: bytes, limit: int) -> bool:
-    """Tell whether JSON nests deeper than the limit; counting openings settles nearly all bodies."""
+    """Tell whether JSON nests deeper than the limit; counting openings settles most bodies."""
     if body.count(b"{") + body.count(b"[") <= limit:
         return False
     depth = 0

@@ -206,7 +206,7 @@ _PREFIX = {InputLifecycleEvent: "input", RunLifecycleEvent: "run", TopologyEvent
 
 
 def event_code(event: RuntimeEvent) -> str:
-    """Name an event: the first part of its routing key (``input.accepted``, ``run.failed``, ...)."""
+    """Name an event: the first part of its routing key (``input.accepted``, ``run.failed``)."""
     if isinstance(event, RuntimeStateChange):
         return "runtime.state_changed"
     return f"{_PREFIX[type(event)]}.{event.data.__struct_config__.tag}"

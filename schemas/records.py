@@ -89,8 +89,8 @@ class RunRecord(msgspec.Struct, frozen=True):
 class RetryPlan(msgspec.Struct, frozen=True):
     """How a runtime goes on after a failed run.
 
-    No run starts before ``not_before``. Batches hold at most ``batch_limit`` inputs until all inputs
-    up to sequence ``through_sequence`` have left their lanes, so that a culprit ends alone.
+    No run starts before ``not_before``. Batches hold at most ``batch_limit`` inputs until all
+    inputs up to sequence ``through_sequence`` have left their lanes, so that a culprit ends alone.
     ``failures`` counts failed runs in a row; it sets the backoff.
     """
 
@@ -130,7 +130,7 @@ class ReceiptRecord(msgspec.Struct, frozen=True):
 
 
 class SnapshotRecord(msgspec.Struct, frozen=True):
-    """The latest session snapshot of a runtime: small bytes inline, or a blob. Digest: SHA-256 hex."""
+    """The latest session snapshot of a runtime: small bytes, or a blob. Digest: SHA-256 hex."""
 
     run_id: RunId
     sequence: int
@@ -207,7 +207,7 @@ class BuryInput(msgspec.Struct, frozen=True):
 
 
 class SignalExecutor(msgspec.Struct, frozen=True):
-    """Tell the executor of the current run to cancel (``cancel_run``) or to yield (``interrupt``)."""
+    """Tell the executor of the current run to cancel, or to yield (``interrupt``)."""
 
     signal: SignalKind
     run_id: RunId
@@ -266,7 +266,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class CorruptRecord(msgspec.Struct, frozen=True):
-    """A stored input that cannot be decoded: its id as stored, what is wrong, the raw row as JSON."""
+    """A stored input that cannot be decoded: its id as stored, the fault, the raw row as JSON."""
 
     input_id: str
     detail: str

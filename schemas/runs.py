@@ -70,8 +70,8 @@ class RunCompleted(_Event, frozen=True, tag="run_completed"):
 class RunFailed(_Event, frozen=True, tag="run_failed"):
     """The run failed.
 
-    ``lease_until`` is set only by the worker that noticed an expired lease: the deadline that it saw
-    pass. The event is stale when the lease was extended in the meantime.
+    ``lease_until`` is set only by the worker that noticed an expired lease: the deadline that it
+    saw pass. The event is stale when the lease was extended in the meantime.
     """
 
     error: str
