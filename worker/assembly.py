@@ -1,0 +1,262 @@
+"""Assembly: from what the driver decided to the one commit that makes it durable.
+
+Bytes that belong in the blob store are put there before the commit, so that a committed row never
+names a blob that is not there.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, assert_never
+from uuid import UUID
+
+import msgspec
+
+from schemas import content
+from schemas.commands import CommandReport
+from schemas.content import BlobRef
+from schemas.dead_letters import DeadLetter, DeadLetterReason
+from schemas.envelope import (
+    CommandMessage,
+    Envelope,
+    MessageType,
+    decode_stored_input,
+)
+from schemas.ids import InputId, RuntimeId
+from schemas.outcomes import Accepted
+from schemas.records import (
+    Announce,
+    BuryInput,
+    Changes,
+    Complete,
+    CorruptRecord,
+    Effect,
+    InputRecord,
+    OutboxMessage,
+    Rebuild,
+    RequestRun,
+    RunRecord,
+    SignalExecutor,
+    SnapshotRecord,
+)
+from schemas.runs import RunRequest, SessionSnapshot
+from store.images import externalize
+from store.ports import BlobStore, Commit
+from worker.batch import Item
+from worker.broker.topology import Topology
+from worker.committer import Committer
+from worker.driver.render import staged_input
+from worker.letters import Cause, letter
+from worker.outgoing import Sender
+
+SNAPSHOT_MEDIA_TYPE: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A commit, and what is to be done after it.
+
+    Attributes:
+        commit: The runtime's part of the next group commit.
+        announcements: Runtime events to publish without a guarantee.
+        rebuild: Whether the driver is to be dropped after the commit.
+    """
+
+    commit: Commit
+    announcements: tuple[OutboxMessage, ...] = ()
+    rebuild: bool = False
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What one assembly has gathered so far."""
+
+    sender: Sender
+    payloads: dict[InputId, bytes]
+    snapshot: SnapshotRecord | None
+    outbox: list[OutboxMessage] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    announcements: list[OutboxMessage] = field(default_factory=list)
+    rebuild: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """Makes commits for the runtimes of a worker.
+
+    Attributes:
+        reads: Where payloads and snapshots are read.
+        blobs: Where images and large snapshots go.
+        inline_snapshot_bytes: The largest snapshot that is kept in the database.
+        durable_events: Whether runtime events go through the outbox.
+    """
+
+    reads: Committer
+    blobs: BlobStore
+    topology: Topology
+    pool: str
+    lease_seconds: float
+    inline_snapshot_bytes: int
+    durable_events: bool
+    new_id: Callable[[], UUID]
+
+    async def assemble(
+        self,
+        runtime_id: RuntimeId,
+        epoch: int,
+        changes: Changes,
+        items: Sequence[Item],
+        corrupt: Sequence[CorruptRecord],
+        *,
+        now: datetime,
+    ) -> Assembled:
+        """Make the commit for one batch.
+
+        Raises:
+            StoreError: A blob could not be put, or a payload could not be read; nothing is written.
+        """
+        draft = _Draft(
+            Sender(self.topology, self.pool, runtime_id, now),
+            await self._stored_payloads(changes.inserted, items),
+            await self._stored_snapshot(changes.snapshot),
+        )
+        draft.dead_letters.extend(self.letters(runtime_id, items, now=now))
+        for item in items:
+            self._answer(item, draft)
+        for record in corrupt:
+            draft.dead_letters.append(self._corrupt(record, draft.sender))
+        for effect in changes.effects:
+            await self._carry_out(effect, epoch, draft)
+        commit = Commit(
+            runtime_id=runtime_id,
+            epoch=epoch,
+            changes=msgspec.structs.replace(changes, snapshot=draft.snapshot),
+            payloads=draft.payloads,
+            outbox=tuple(draft.outbox),
+            dead_letters=tuple(draft.dead_letters),
+            quarantined=tuple(record.input_id for record in corrupt),
+        )
+        return Assembled(commit, tuple(draft.announcements), draft.rebuild)
+
+    def letters(
+        self, runtime_id: RuntimeId, items: Sequence[Item], *, now: datetime
+    ) -> tuple[DeadLetter, ...]:
+        """Keep those of a batch's messages that are dead letters."""
+        sender = Sender(self.topology, self.pool, runtime_id, now)
+        return tuple(
+            self._letter(item.envelope, item.cause, sender, queue=item.delivery.queue)
+            for item in items
+            if item.cause is not None
+        )
+
+    async def _stored_payloads(
+        self, inserted: Sequence[InputRecord], items: Sequence[Item]
+    ) -> dict[InputId, bytes]:
+        """Pair each new input with its JSON, images moved to the blob store."""
+        accepted = {
+            item.outcome.input_id: item.envelope.body
+            for item in items
+            if isinstance(item.outcome, Accepted)
+        }
+        payloads = {}
+        for record in inserted:
+            stored = externalize(accepted[record.input_id])
+            for blob in stored.blobs:
+                await self.blobs.put(blob)
+            payloads[record.input_id] = stored.payload
+        return payloads
+
+    async def _stored_snapshot(self, snapshot: SnapshotRecord | None) -> SnapshotRecord | None:
+        """Move a large snapshot to the blob store."""
+        if snapshot is None or snapshot.data is None:
+            return snapshot
+        if len(snapshot.data) <= self.inline_snapshot_bytes:
+            return snapshot
+        text = base64.b64encode(snapshot.data).decode()
+        blob = content.blob(SNAPSHOT_MEDIA_TYPE, text)
+        await self.blobs.put(blob)
+        return msgspec.structs.replace(snapshot, data=None, blob_id=blob.blob_id)
+
+    def _answer(self, item: Item, draft: _Draft) -> None:
+        """Answer a command to whoever sent it."""
+        if isinstance(item.message, CommandMessage) and item.reply and item.outcome is not None:
+            outcome = msgspec.to_builtins(item.outcome)
+            report = CommandReport(item.message.command.command_id, outcome)
+            draft.outbox.append(draft.sender.report(self.new_id(), item.reply, report))
+
+    async def _carry_out(self, effect: Effect, epoch: int, draft: _Draft) -> None:
+        sender = draft.sender
+        match effect:
+            case RequestRun(run=run):
+                draft.outbox.append(await self._run_request(run, epoch, draft))
+            case Complete():
+                draft.outbox.append(sender.completion(self.new_id(), effect))
+            case SignalExecutor():
+                draft.outbox.append(sender.signal(self.new_id(), effect))
+            case BuryInput():
+                draft.dead_letters.append(await self._buried(effect, draft))
+            case Announce():
+                row = sender.announcement(self.new_id(), effect)
+                (draft.outbox if self.durable_events else draft.announcements).append(row)
+            case Rebuild():
+                draft.rebuild = True
+            case _:
+                assert_never(effect)
+
+    async def _run_request(self, run: RunRecord, epoch: int, draft: _Draft) -> OutboxMessage:
+        payloads = await self._payloads(run.batch, draft)
+        items = [decode_stored_input(payloads[input_id]) for input_id in run.batch]
+        request = RunRequest(
+            run_id=run.run_id,
+            runtime_id=draft.sender.runtime_id,
+            epoch=epoch,
+            attempt=run.attempt,
+            primitive=staged_input(run.boundary, items),
+            lease_seconds=self.lease_seconds,
+            session_snapshot=await self._session_snapshot(draft),
+        )
+        return draft.sender.run_request(self.new_id(), request)
+
+    async def _session_snapshot(self, draft: _Draft) -> SessionSnapshot | None:
+        snapshot = draft.snapshot or await self.reads.snapshot(draft.sender.runtime_id)
+        if snapshot is None:
+            return None
+        if snapshot.blob_id is not None:
+            return BlobRef(snapshot.blob_id)
+        return base64.b64encode(snapshot.data or b"").decode()
+
+    async def _payloads(self, ids: Sequence[InputId], draft: _Draft) -> Mapping[InputId, bytes]:
+        """Find payloads: of this batch in memory, of earlier ones in the store."""
+        elsewhere = [input_id for input_id in ids if input_id not in draft.payloads]
+        stored = await self.reads.payloads(draft.sender.runtime_id, elsewhere)
+        return {**draft.payloads, **stored}
+
+    async def _buried(self, effect: BuryInput, draft: _Draft) -> DeadLetter:
+        payloads = await self._payloads([effect.input_id], draft)
+        sender = draft.sender
+        message = Envelope(
+            routing_key=sender.runtime_id,
+            body=payloads.get(effect.input_id, b""),
+            message_id=str(effect.input_id),
+            type=MessageType.INPUT,
+        )
+        return self._letter(message, (DeadLetterReason.ATTEMPTS_EXHAUSTED, effect.detail), sender)
+
+    def _corrupt(self, record: CorruptRecord, sender: Sender) -> DeadLetter:
+        row = Envelope(routing_key=sender.runtime_id, body=record.raw, message_id=record.input_id)
+        return self._letter(row, (DeadLetterReason.CORRUPT_RECORD, record.detail), sender)
+
+    def _letter(
+        self, message: Envelope, cause: Cause, sender: Sender, *, queue: str = ""
+    ) -> DeadLetter:
+        return letter(
+            message,
+            letter_id=self.new_id(),
+            runtime_id=sender.runtime_id,
+            source_queue=queue,
+            cause=cause,
+            at=sender.now,
+        )

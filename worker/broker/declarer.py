@@ -1,0 +1,38 @@
+"""The declarer: declares what a process needs on the broker, over whatever connection there is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from schemas.ids import RuntimeId
+from worker.broker.connection import Channel
+from worker.broker.link import Link
+from worker.broker.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Declarer:
+    """Declares on a channel of its own each time: a clash closes the channel, and only that one."""
+
+    link: Link
+    topology: Topology
+    pool: str
+
+    async def shared(self) -> None:
+        """Declare all that belongs to no single runtime, and the pool that runs go to."""
+        await self._on_channel(self.topology.declare_shared)
+        await self._on_channel(lambda channel: self.topology.declare_pool(channel, self.pool))
+
+    async def inbox(self, runtime_id: RuntimeId) -> None:
+        """Declare a runtime's inbox."""
+        await self._on_channel(lambda channel: self.topology.declare_inbox(channel, runtime_id))
+
+    async def _on_channel(self, declare: Callable[[Channel], Awaitable[None]]) -> None:
+        connection = await self.link.ready()
+        channel = await connection.channel()
+        try:
+            await declare(channel)
+        finally:
+            if not channel.is_closed:
+                await channel.close()

@@ -1,0 +1,68 @@
+"""Placement: says that this worker is alive, sees who else is, and wants its share of queues."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas.ids import RuntimeId
+from store.ports import RuntimeStore, WorkerPresence
+from worker.assignment import Membership, assigned
+from worker.broker.presence import Presence
+from worker.broker.subscriptions import Subscriptions
+from worker.broker.topology import Topology
+from worker.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Placement:
+    """One turn compares desired with live: what is registered, who is alive, what is consumed.
+
+    Attributes:
+        nudge: Set by whoever knows of a change, to have the next turn at once.
+    """
+
+    store: RuntimeStore
+    topology: Topology
+    presence: Presence
+    membership: Membership
+    subscriptions: Subscriptions
+    metrics: Metrics
+    started_at: datetime
+    clock: Callable[[], datetime]
+    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def turn(self) -> None:
+        """Beat, look, and want."""
+        me = self.membership.me
+        await self.presence.show(me)
+        await self.store.heartbeat(
+            WorkerPresence(
+                worker_id=me,
+                host=socket.gethostname(),
+                started_at=self.started_at,
+                heartbeat_at=self.clock(),
+                queues=tuple(sorted(self.subscriptions.live)),
+            )
+        )
+        alive = await self.membership.alive(await self.store.workers())
+        inboxes = await self._inboxes()
+        mine = assigned(inboxes, alive, me)
+        shared = dict.fromkeys((self.topology.registrations, self.topology.unrouted))
+        self.subscriptions.want({**shared, **{queue: inboxes[queue] for queue in mine}})
+        self.metrics.workers_alive.set(len(alive))
+        self.metrics.queues_desired.set(len(mine))
+
+    async def leave(self) -> None:
+        """Say goodbye, so that others need not wait to notice."""
+        await self.store.forget_worker(self.membership.me)
+
+    async def _inboxes(self) -> Mapping[str, RuntimeId | None]:
+        """Every inbox queue there should be; a shard belongs to no single runtime."""
+        if self.topology.shards:
+            return dict.fromkeys(self.topology.shards)
+        ids = await self.store.runtime_ids()
+        return {self.topology.queue_of(runtime_id): runtime_id for runtime_id in ids}

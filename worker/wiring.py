@@ -1,0 +1,219 @@
+"""Wiring: from settings to a worker whose parts know each other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from store.open import open_store
+
+from store.blobs import open_blobs
+from store.ports import BlobStore, RuntimeStore
+from worker.assembly import Assembler
+from worker.assignment import Membership
+from worker.broker.declarer import Declarer
+from worker.broker.link import Link
+from worker.broker.presence import Presence
+from worker.broker.publisher import Publisher
+from worker.broker.subscriptions import Subscriptions
+from worker.broker.topology import Layout, Topology, require_version
+from worker.burial import Burial
+from worker.clock import new_id, now
+from worker.committer import Committer
+from worker.dispatch import Dispatch
+from worker.driver.options import DriverOptions
+from worker.driver.policy import DEFAULT_POLICY, load_policy
+from worker.health import Health
+from worker.metrics import Metrics
+from worker.observation import Observation
+from worker.outbox import Outbox
+from worker.placement import Placement
+from worker.registrar import Registrar
+from worker.runtime import Surroundings
+from worker.runtimes import Runtimes
+from worker.settings import Events, Settings
+from worker.worker import Worker
+
+CONNECT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What a worker talks to, open: the database, the blobs, and the broker twice."""
+
+    store: RuntimeStore
+    blobs: BlobStore
+    consuming: Link
+    publishing: Link
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Connections]:
+    """Open everything that a worker talks to, checking each: a fault is one clear error.
+
+    Raises:
+        SchemaError: The database has not been migrated.
+        StoreError: The database or the blob store cannot be reached.
+        BrokerError: The broker cannot be reached, or is too old.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        store = await open_store(settings.database_url)
+        stack.push_async_callback(store.close)
+        blobs = open_blobs(settings.blobs)
+        await blobs.prepare()
+        stack.push_async_callback(blobs.close)
+        consuming = await stack.enter_async_context(_link(settings, "consume"))
+        publishing = await stack.enter_async_context(_link(settings, "publish"))
+        connection = await consuming.ready(deadline=CONNECT_SECONDS)
+        require_version(connection.version)
+        await publishing.ready(deadline=CONNECT_SECONDS)
+        yield Connections(store, blobs, consuming, publishing)
+
+
+def _link(settings: Settings, purpose: str) -> Link:
+    return Link(settings.amqp_url, f"meerkat-worker {settings.worker_id} {purpose}")
+
+
+def wire(settings: Settings, connections: Connections, metrics: Metrics, health: Health) -> Worker:
+    """Put a worker together on open connections."""
+    topology = Topology(settings.namespace, Layout.parse(settings.layout))
+    publisher = Publisher(connections.publishing)
+    declarer = Declarer(connections.publishing, topology, settings.pool)
+    observation = Observation(metrics, health)
+    committer = Committer(
+        connections.store,
+        grace=settings.database_grace,
+        max_rows=settings.commit_max_rows,
+        observer=observation,
+    )
+    outbox = Outbox(
+        publisher,
+        committer,
+        must_arrive=lambda row: row.exchange == topology.runs,
+        repair=declarer.shared,
+    )
+    assembler = _assembler(settings, connections.blobs, committer, topology)
+    surroundings = _surroundings(settings, committer, assembler, outbox, publisher, observation)
+    runtimes = Runtimes(
+        surroundings, most=settings.max_active_runtimes, idle_seconds=settings.passivate_after
+    )
+    burial = Burial(committer, now, new_id)
+    nudge = asyncio.Event()
+    registrar = Registrar(
+        store=connections.store,
+        committer=committer,
+        publisher=publisher,
+        topology=topology,
+        burial=burial,
+        declare=declarer.inbox,
+        registered=lambda _: nudge.set(),
+        clock=now,
+        new_id=new_id,
+    )
+    subscriptions = Subscriptions(
+        connections.consuming,
+        topology,
+        prefetch=settings.prefetch,
+        on_delivery=Dispatch(topology, runtimes, registrar, burial).deliver,
+    )
+    return Worker(
+        settings=settings,
+        store=connections.store,
+        committer=committer,
+        publisher=publisher,
+        subscriptions=subscriptions,
+        declarer=declarer,
+        outbox=outbox,
+        runtimes=runtimes,
+        placement=_placement(settings, connections, topology, subscriptions, metrics, nudge),
+        metrics=metrics,
+        health=health,
+    )
+
+
+def _assembler(
+    settings: Settings, blobs: BlobStore, committer: Committer, topology: Topology
+) -> Assembler:
+    return Assembler(
+        reads=committer,
+        blobs=blobs,
+        topology=topology,
+        pool=settings.pool,
+        lease_seconds=settings.lease_seconds,
+        inline_snapshot_bytes=settings.inline_snapshot_bytes,
+        durable_events=settings.events is Events.OUTBOX,
+        new_id=new_id,
+    )
+
+
+def _surroundings(
+    settings: Settings,
+    committer: Committer,
+    assembler: Assembler,
+    outbox: Outbox,
+    publisher: Publisher,
+    observation: Observation,
+) -> Surroundings:
+    return Surroundings(
+        committer=committer,
+        assembler=assembler,
+        outbox=outbox,
+        announce=publisher.announce,
+        observer=observation,
+        options=driver_options(settings),
+        worker_id=settings.worker_id,
+        max_message_bytes=settings.max_message_bytes,
+        max_deliveries=settings.prefetch,
+        adopt_live_runs=settings.adopt_live_runs,
+        clock=now,
+        new_id=new_id,
+        jitter=random.random,
+    )
+
+
+def _placement(
+    settings: Settings,
+    connections: Connections,
+    topology: Topology,
+    subscriptions: Subscriptions,
+    metrics: Metrics,
+    nudge: asyncio.Event,
+) -> Placement:
+    presence = Presence(connections.consuming, topology)
+    return Placement(
+        store=connections.store,
+        topology=topology,
+        presence=presence,
+        membership=Membership(
+            me=settings.worker_id,
+            late=settings.worker_heartbeat * 1.5,
+            ttl=settings.worker_ttl,
+            is_connected=presence.is_connected,
+        ),
+        subscriptions=subscriptions,
+        metrics=metrics,
+        started_at=now(),
+        clock=now,
+        nudge=nudge,
+    )
+
+
+def driver_options(settings: Settings) -> DriverOptions:
+    """Read what the driver is told, the policy file included."""
+    policy = DEFAULT_POLICY
+    if settings.policy_file is not None:
+        policy = load_policy(Path(settings.policy_file).read_text(encoding="utf-8"))
+    return DriverOptions(
+        policy=policy,
+        max_batch=settings.max_batch,
+        max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+        backoff_base=settings.backoff_base,
+        backoff_cap=settings.backoff_cap,
+        announce=settings.events is not Events.OFF,
+    )

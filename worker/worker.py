@@ -1,0 +1,122 @@
+"""The worker: what one process does from its first delivery to its last ack."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+
+from store.errors import StoreError
+from store.ports import RuntimeStore
+from worker.broker.declarer import Declarer
+from worker.broker.errors import BrokerError
+from worker.broker.publisher import Publisher
+from worker.broker.subscriptions import Subscriptions
+from worker.clock import new_id, now
+from worker.committer import Committer
+from worker.health import Health
+from worker.loops import repeat
+from worker.metrics import Metrics
+from worker.outbox import Outbox, sweep
+from worker.placement import Placement
+from worker.runtimes import Runtimes
+from worker.settings import Settings
+from worker.timers import fire
+
+log = structlog.get_logger()
+
+OUTBOX_GRACE: Final = timedelta(seconds=5)
+"""Rows older than this belong to a worker that is gone or cannot publish: anyone may."""
+
+TIMER_SECONDS: Final = 0.5
+SWEEP_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Everything that one worker process does, on parts that are wired already."""
+
+    settings: Settings
+    store: RuntimeStore
+    committer: Committer
+    publisher: Publisher
+    subscriptions: Subscriptions
+    declarer: Declarer
+    outbox: Outbox
+    runtimes: Runtimes
+    placement: Placement
+    metrics: Metrics
+    health: Health
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop, then finish what is in flight.
+
+        A loop that fails for a reason that is nobody's absence ends the process.
+        """
+        async with self.publisher, self.subscriptions, asyncio.TaskGroup() as group:
+            loops = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
+            self.health.up("worker")
+            await stop.wait()
+            await self._drain()
+            for loop in loops:
+                loop.cancel()
+
+    def _loops(self) -> dict[str, Coroutine[Any, Any, None]]:
+        beat = self.settings.worker_heartbeat
+        nudge = self.placement.nudge
+        return {
+            "outbox": self.outbox.run(),
+            "placement": repeat(self.placement.turn, name="placement", seconds=beat, nudge=nudge),
+            "timers": repeat(self._fire, name="timers", seconds=TIMER_SECONDS),
+            "sweep": repeat(self._sweep, name="sweep", seconds=SWEEP_SECONDS),
+            "database": self._watch_database(),
+        }
+
+    async def _fire(self) -> None:
+        await fire(self.store, self.publisher, self.declarer.topology, now=now(), new_id=new_id)
+
+    async def _sweep(self) -> None:
+        """Publish what was left behind, forget what is idle, and measure."""
+        await sweep(self.store, self.outbox, now=now(), grace=OUTBOX_GRACE)
+        passivated = self.runtimes.passivate()
+        if passivated:
+            self.metrics.passivations.labels("idle").inc(passivated)
+        self.metrics.active_runtimes.set(len(self.runtimes))
+        self.metrics.queues_live.set(len(self.subscriptions.live))
+        oldest = self.outbox.oldest
+        age = (now() - oldest).total_seconds() if oldest else 0.0
+        self.metrics.outbox_age_seconds.set(age)
+
+    async def _watch_database(self) -> None:
+        """Stop consuming when deliveries had to be given back; go on when the database answers."""
+        while True:
+            await self.committer.gave_up.wait()
+            self.subscriptions.pause()
+            log.error("database away: consuming stopped", grace=self.settings.database_grace)
+            await self._until_database_answers()
+            self.committer.gave_up.clear()
+            self.subscriptions.resume()
+            log.info("database back: consuming")
+
+    async def _until_database_answers(self) -> None:
+        while True:
+            try:
+                await self.committer.patiently(self.store.workers)
+            except StoreError:
+                continue
+            return
+
+    async def _drain(self) -> None:
+        """Stop taking, finish what was taken, publish what was decided, and say goodbye."""
+        self.health.draining("worker")
+        log.info("draining", seconds=self.settings.drain_seconds)
+        with contextlib.suppress(TimeoutError, StoreError, BrokerError):
+            async with asyncio.timeout(self.settings.drain_seconds):
+                await self.subscriptions.release_all()
+                await self.outbox.drained()
+                await self.placement.leave()
