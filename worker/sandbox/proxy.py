@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import Iterable
 from enum import Enum
 from types import TracebackType
@@ -34,9 +36,17 @@ class _Link:
     def abort(self) -> None:
         """Reset both connections."""
         for writer in self.writers.values():
-            writer.transport.abort()
+            _reset(writer)
         if self.pumps is not None:
             self.pumps.cancel()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close with an RST: to linger for no time is how the socket interface spells it."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 class Proxy:
@@ -128,7 +138,7 @@ class Proxy:
         try:
             service_reader, service_writer = await asyncio.open_connection(*self._target)
         except OSError:
-            client_writer.transport.abort()
+            _reset(client_writer)
             return
         writers = {Direction.TO_SERVICE: service_writer, Direction.TO_CLIENT: client_writer}
         readers = {Direction.TO_SERVICE: client_reader, Direction.TO_CLIENT: service_reader}

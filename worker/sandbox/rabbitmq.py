@@ -113,11 +113,14 @@ def _started(script: Path, config: Sequence[str]) -> tuple[Enclosure, RabbitMQ]:
     """Start a node as ourselves; where a release refuses root, as somebody else."""
     try:
         return _started_as(None, script, config)
-    except ServiceUnavailable:
+    except ServiceUnavailable as refused:
         account = unprivileged()
         if account is None:
             raise
-        return _started_as(account, script, config)
+        try:
+            return _started_as(account, script, config)
+        except ServiceUnavailable:
+            raise refused from None
 
 
 def _started_as(
