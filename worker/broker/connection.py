@@ -99,8 +99,6 @@ class Connection:
                 channel = await self._wire.channel(
                     channel_number=number,
                     publisher_confirms=confirms,
-                    # Unbounded: prefetch bounds it already, and the reader need not stop and go.
-                    frame_buffer_size=0,
                     on_return_raises=confirms,
                     timeout=RPC_SECONDS,
                 )

@@ -13,6 +13,7 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
     ConnectionInternalError,
     DeliveryError,
+    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
@@ -85,6 +86,11 @@ _KINDS: Final[tuple[tuple[type[BaseException], type[BrokerError], str | None], .
         ProbableAuthenticationError,
         BrokerUnavailableError,
         "the broker refused the user name or password",
+    ),
+    (
+        InvalidFrameError,
+        BrokerUnavailableError,
+        "the broker ended the conversation: is the virtual host right, and may the user enter it?",
     ),
     (TimeoutError, BrokerUnavailableError, "no answer in time"),
 )

@@ -35,7 +35,7 @@ Arguments = Mapping[str, str | int | bool]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EXPECTED: Final = "expected 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
 _SHARDED: Final = re.compile(r"sharded:([1-9][0-9]{0,3})")
-_CURRENT: Final = re.compile(r"current is the value '(\d+)'")
+_CURRENT: Final = re.compile(r"current is (?:the value )?'(\d+)'")
 
 
 @dataclass(frozen=True, slots=True)

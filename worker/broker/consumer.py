@@ -1,0 +1,237 @@
+"""Consumer: takes one queue's messages, in order, and tells the broker which ones are settled."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from pamqp.commands import Basic
+
+from worker.broker.connection import Channel, Connection
+from worker.broker.delivery import Delivery, Settlement
+from worker.broker.errors import BrokerError, translated
+
+CONSUME_SECONDS: Final = 15.0
+CLOSE_SECONDS: Final = 5.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Ended(enum.Enum):
+    """Why a consumer ended."""
+
+    RELEASED = "released"
+    """We wanted it to."""
+    RETURNED = "returned"
+    """A delivery was given back."""
+    CANCELLED = "cancelled"
+    """The broker cancelled it: the queue is gone, or its node."""
+    LOST = "lost"
+    """The channel or the connection died."""
+
+
+class Consumer:
+    """One queue on one channel, from ``open`` until ``ended``.
+
+    ``on_delivery`` is called in the broker's order and must return at once; work belongs into a
+    task of the callee, because the client cancels what runs in its own when the channel dies.
+
+    It leaves a queue only by closing the channel once everything in hand is settled. A mere cancel
+    would let the next single active consumer begin behind the messages that we still hold.
+    """
+
+    def __init__(
+        self, channel: Channel, queue: str, on_delivery: Callable[[Delivery], None]
+    ) -> None:
+        self._channel = channel
+        self._on_delivery = on_delivery
+        self._loop = asyncio.get_running_loop()
+        self._hand: deque[Delivery] = deque()
+        self._open = 0
+        self._fresh: list[Delivery] = []
+        self._sending = 0
+        self._acker: asyncio.Task[None] | None = None
+        self._leaver: asyncio.Task[None] | None = None
+        self._leaving: Ended | None = None
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self.queue = queue
+        self.taken = 0
+        self.lost_acks = 0
+        self.ended: asyncio.Future[Ended] = self._loop.create_future()
+
+    @classmethod
+    async def open(
+        cls,
+        connection: Connection,
+        queue: str,
+        on_delivery: Callable[[Delivery], None],
+        *,
+        prefetch: int,
+    ) -> Consumer:
+        """Consume ``queue``, with at most ``prefetch`` messages in hand.
+
+        Raises:
+            QueueMissingError: There is no such queue.
+            QueueBrokenError: The queue answers INTERNAL_ERROR (or another one that was being
+                consumed at the same moment: the broker closes the whole connection over it).
+            BrokerUnavailableError: The connection was lost.
+        """
+        channel = await connection.channel()
+        consumer = cls(channel, queue, on_delivery)
+        channel.on_consumer_cancel_callbacks.add(consumer._on_cancelled)
+        try:
+            with translated(f"cannot consume {queue}"):
+                await channel.basic_qos(prefetch_count=prefetch, timeout=CONSUME_SECONDS)
+                await channel.basic_consume(queue, consumer._receive, timeout=CONSUME_SECONDS)
+                channel.closing.add_done_callback(consumer._on_closing)
+        except BaseException:
+            consumer._end(Ended.LOST)
+            if not channel.is_closed:
+                consumer._leaver = asyncio.create_task(_close(channel))
+            raise
+        return consumer
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether it takes messages."""
+        return self._leaving is None and not self.ended.done()
+
+    @property
+    def open_deliveries(self) -> int:
+        """How many deliveries are in hand, not settled."""
+        return self._open
+
+    @property
+    def oldest_open(self) -> float | None:
+        """When the oldest delivery in hand came, in seconds of the event loop's clock."""
+        for delivery in self._hand:
+            if delivery.settlement is Settlement.OPEN:
+                return delivery.received
+        return None
+
+    async def release(self, *, deadline: float) -> None:
+        """Take no more; when all in hand is settled, or after ``deadline`` seconds, let go.
+
+        What is not settled by then comes back to the queue, to be delivered again.
+        """
+        self._leave(Ended.RELEASED)
+        if self._leaver is not None:
+            await asyncio.wait({self._leaver}, timeout=deadline)
+        if not self.ended.done():
+            if self._leaver is not None:
+                self._leaver.cancel()
+            self._end(Ended.RELEASED)
+            await _close(self._channel)
+
+    async def _receive(self, message: DeliveredMessage) -> None:
+        if not self.is_live:
+            return  # It stays unacked, and goes back to its place when the channel closes.
+        delivery = Delivery(message, self.queue, self._loop.time(), self._on_settled)
+        self._hand.append(delivery)
+        self._open += 1
+        self._settled.clear()
+        self.taken += 1
+        try:
+            self._on_delivery(delivery)
+        except Exception:  # the top of this actor: no delivery may stay in no one's hands
+            log.exception("broker.delivery_callback_failed", queue=self.queue)
+            if delivery.settlement is Settlement.OPEN:
+                delivery.give_back()
+
+    def _on_settled(self, delivery: Delivery) -> None:
+        self._open -= 1
+        if self._open == 0:
+            self._settled.set()
+        if delivery.settlement is Settlement.RETURNED:
+            self._leave(Ended.RETURNED)
+        elif self.ended.done():
+            self.lost_acks += 1
+        else:
+            self._fresh.append(delivery)
+            if self._acker is None:
+                # It begins with the next turn of the loop, and so takes all acks of this one.
+                self._acker = asyncio.create_task(self._send_acks())
+
+    async def _send_acks(self) -> None:
+        try:
+            while self._fresh:
+                self._sending = len(self._fresh)
+                for tag, multiple in self._due_acks():
+                    await self._channel.basic_ack(tag, multiple, wait=False)
+                self._sending = 0
+        except (ChannelInvalidStateError, AMQPError, OSError):
+            self._end(Ended.LOST)
+        finally:
+            self._acker = None
+
+    def _due_acks(self) -> list[tuple[int, bool]]:
+        """One cumulative ack up to the first gap, and one for each settled delivery behind it."""
+        fresh, self._fresh = self._fresh, []
+        last = self._pop_settled()
+        acks = [] if last is None else [(last.tag, True)]
+        for delivery in fresh:
+            if delivery.settlement is Settlement.ACKED:
+                delivery.settlement = Settlement.SENT
+                acks.append((delivery.tag, False))
+        return acks
+
+    def _pop_settled(self) -> Delivery | None:
+        """Drop the settled head of what is in hand; the last one not yet acked of it, if any."""
+        last = None
+        while self._hand:
+            match self._hand[0].settlement:
+                case Settlement.ACKED:
+                    last = self._hand.popleft()
+                    last.settlement = Settlement.SENT
+                case Settlement.SENT:
+                    self._hand.popleft()
+                case Settlement.OPEN | Settlement.RETURNED:
+                    break
+        return last
+
+    def _on_cancelled(self, _frame: Basic.Cancel) -> None:
+        self._end(Ended.CANCELLED)
+        if self._leaver is None:
+            self._leaver = asyncio.create_task(_close(self._channel))
+
+    def _on_closing(self, _closing: asyncio.Future[None]) -> None:
+        self._end(Ended.LOST)
+
+    def _leave(self, why: Ended) -> None:
+        if not self.is_live:
+            return
+        self._leaving = why
+        self._leaver = asyncio.create_task(self._settle_and_close(why))
+
+    async def _settle_and_close(self, why: Ended) -> None:
+        await self._settled.wait()
+        if self._acker is not None:
+            await asyncio.wait({self._acker})
+        self._end(why)
+        await _close(self._channel)
+
+    def _end(self, why: Ended) -> None:
+        if self.ended.done():
+            return
+        self.lost_acks += len(self._fresh) + self._sending
+        self._fresh.clear()
+        if self._acker is not None:
+            # Nobody empties the write buffer of a dead connection: it would wait for ever.
+            self._acker.cancel()
+        self.ended.set_result(why)
+
+
+async def _close(channel: Channel) -> None:
+    try:
+        with translated("closing a channel"):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await channel.close()
+    except BrokerError as error:
+        log.debug("broker.channel_not_closed", reason=str(error))
