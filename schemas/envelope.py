@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -204,8 +205,8 @@ def _message_id(envelope: Envelope) -> UUID:
     if envelope.message_id is None:
         raise MalformedError("properties.message_id", "expected uuid, got nothing")
     try:
-        return UUID(envelope.message_id)
-    except ValueError as error:
+        return msgspec.convert(envelope.message_id, UUID)
+    except msgspec.ValidationError as error:
         raise MalformedError("properties.message_id", "expected uuid") from error
 
 
@@ -219,8 +220,7 @@ def _check_frame(envelope: Envelope, max_bytes: int) -> None:
     size = len(envelope.body)
     if size > max_bytes:
         raise MalformedError("$", f"expected at most {max_bytes} bytes, got {size}")
-    kind = envelope.content_type
-    if kind is not None and kind.partition(";")[0].strip().lower() != "application/json":
+    if not _is_json(envelope.content_type):
         raise MalformedError("properties.content_type", "expected application/json")
     if envelope.headers.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
         raise MalformedError("properties.headers.schema", f"expected {SCHEMA_VERSION}")
@@ -232,20 +232,22 @@ def _check_frame(envelope: Envelope, max_bytes: int) -> None:
         raise MalformedError("$", f"expected at most {MAX_DEPTH} levels of nesting")
 
 
-_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+def _is_json(content_type: str | None) -> bool:
+    """Tell whether a content type is JSON's, or left out; parameters do not count."""
+    if content_type is None or content_type == "application/json":
+        return True
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+# Possessive, and a string that never ends is a match too: no body costs more than its length.
+_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_STEPS: Final = dict(zip(b"[{]}", (1, 1, -1, -1), strict=True))
+_NO_BRACKETS: Final = bytes(set(range(256)) - _STEPS.keys())
 
 
 def _depth_exceeds(body: bytes, limit: int) -> bool:
     """Tell whether JSON nests deeper than the limit; counting openings settles most bodies."""
     if body.count(b"{") + body.count(b"[") <= limit:
         return False
-    depth = 0
-    for token in _TOKENS.finditer(body):
-        first = token[0][:1]
-        if first in b"[{":
-            depth += 1
-            if depth > limit:
-                return True
-        elif first in b"]}":
-            depth -= 1
-    return False
+    brackets = _STRINGS.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > limit

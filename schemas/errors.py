@@ -7,9 +7,7 @@ from typing import Final
 
 import msgspec
 
-_AT_PATH: Final = re.compile(
-    r"^(?P<problem>.*?)(?: - at `(?:key in )?(?P<path>[^`]+)`)?$", re.DOTALL
-)
+_MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 
 
 class MalformedError(ValueError):
@@ -31,17 +29,26 @@ class MalformedError(ValueError):
         """Translate an error of the JSON decoder, keeping its path."""
         if isinstance(error, UnicodeDecodeError):
             return cls("$", f"expected UTF-8, byte {error.start} is not")
-        match = _AT_PATH.match(str(error))
-        problem = match["problem"] if match else str(error)
-        path = (match["path"] if match else None) or "$"
-        return cls(path, _reworded(problem, validation=isinstance(error, msgspec.ValidationError)))
+        if not isinstance(error, msgspec.ValidationError):
+            problem = str(error).removeprefix("JSON is malformed: ")
+            return cls("$", f"expected JSON: {_lowered(problem)}")
+        problem, _, path = str(error).rpartition(" - at `")
+        if not problem:
+            problem, path = str(error), "$"
+        return cls(*_reworded(problem, path.rstrip("`")))
 
 
-def _reworded(problem: str, *, validation: bool) -> str:
-    if not validation:
-        return f"expected JSON: {problem[:1].lower()}{problem[1:]}"
+def _reworded(problem: str, path: str) -> tuple[str, str]:
+    """Say what was expected; the decoder's own words quote unknown values."""
+    missing = _MISSING.match(problem)
+    if missing:
+        return f"{path}.{missing['field']}", "expected a value, got nothing"
     if problem == "Invalid UUID":
-        return "expected uuid"
-    if problem.startswith("Invalid value "):
-        return "expected a known value"
-    return (problem[:1].lower() + problem[1:]).replace("`", "")
+        return path, "expected uuid"
+    if problem.startswith(("Invalid value ", "Invalid enum value ")):
+        return path, "expected a known value"
+    return path, _lowered(problem).replace("`", "")
+
+
+def _lowered(problem: str) -> str:
+    return problem[:1].lower() + problem[1:]
