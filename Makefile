@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 STAMP := $(VENV)/.installed
 
-# Chaos: how long, and from which seed (empty: a new one, printed).
-SECONDS_OF_CHAOS := $(or $(SECONDS_),60)
+# How long chaos lasts, and from which seed (empty: a new one, printed).
+SECONDS ?= 60
 SEED ?=
-# Two test processes keep two cores busy; more only fight over the broker.
+# Tests wait more than they work: more processes than cores.
 TEST_PROCESSES ?= 4
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help venv demo test lint format unit bench bench-peers chaos docs clean
 
@@ -33,13 +34,16 @@ demo: venv ## show one input's whole life on a real broker, with a kill -9 in th
 test: venv ## everything that must hold before a change goes in
 	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
-lint: venv ## style, types, the direction of imports
+lint: venv ## style, types, the direction of imports, generated files that have gone stale
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/meerkat-worker schemas check
+	@$(PYTHON) -m worker.documentation --check
+	@$(PYTHON) -m worker.driver.diagram --check
 
 format: venv ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix
@@ -47,6 +51,20 @@ format: venv ## rewrite the code in the house style
 
 unit: venv ## the tests that need no service
 	@$(BIN)/pytest -n 2 tests/unit tests/property $(PYTEST_ARGS)
+
+bench: venv ## how fast we are beside the bare client and the bare transaction, as ratios
+	@$(PYTHON) -m benchmarks $(BENCH_ARGS)
+
+bench-peers: venv ## the same work done by Celery, Dramatiq and others
+	@$(PYTHON) -m benchmarks.peers $(BENCH_ARGS)
+
+chaos: venv ## kill things at random for SECONDS (60) from SEED, then check every promise
+	@$(PYTHON) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+docs: venv ## write again what is generated: schemas, settings, commands, state diagrams
+	@$(BIN)/meerkat-worker schemas export
+	@$(PYTHON) -m worker.documentation
+	@$(PYTHON) -m worker.driver.diagram write
 
 clean: ## remove what was built and cached; keeps .venv and demo databases
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist
