@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -16,24 +15,12 @@ from pamqp.commands import Basic
 from worker.broker.connection import Channel, Connection
 from worker.broker.delivery import Delivery, Settlement
 from worker.broker.errors import BrokerError, translated
+from worker.broker.tally import Ended, Tally
 
 CONSUME_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 5.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-class Ended(enum.Enum):
-    """Why a consumer ended."""
-
-    RELEASED = "released"
-    """We wanted it to."""
-    RETURNED = "returned"
-    """A delivery was given back."""
-    CANCELLED = "cancelled"
-    """The broker cancelled it: the queue is gone, or its node."""
-    LOST = "lost"
-    """The channel or the connection died."""
 
 
 class Consumer:
@@ -47,7 +34,7 @@ class Consumer:
     """
 
     def __init__(
-        self, channel: Channel, queue: str, on_delivery: Callable[[Delivery], None]
+        self, channel: Channel, queue: str, on_delivery: Callable[[Delivery], None], tally: Tally
     ) -> None:
         self._channel = channel
         self._on_delivery = on_delivery
@@ -62,8 +49,7 @@ class Consumer:
         self._settled = asyncio.Event()
         self._settled.set()
         self.queue = queue
-        self.taken = 0
-        self.lost_acks = 0
+        self.tally = tally
         self.ended: asyncio.Future[Ended] = self._loop.create_future()
 
     @classmethod
@@ -74,8 +60,9 @@ class Consumer:
         on_delivery: Callable[[Delivery], None],
         *,
         prefetch: int,
+        tally: Tally | None = None,
     ) -> Consumer:
-        """Consume ``queue``, with at most ``prefetch`` messages in hand.
+        """Consume ``queue``, with at most ``prefetch`` messages in hand, counting into ``tally``.
 
         Raises:
             QueueMissingError: There is no such queue.
@@ -84,7 +71,7 @@ class Consumer:
             BrokerUnavailableError: The connection was lost.
         """
         channel = await connection.channel()
-        consumer = cls(channel, queue, on_delivery)
+        consumer = cls(channel, queue, on_delivery, tally or Tally())
         channel.on_consumer_cancel_callbacks.add(consumer._on_cancelled)
         try:
             with translated(f"cannot consume {queue}"):
@@ -92,7 +79,7 @@ class Consumer:
                 await channel.basic_consume(queue, consumer._receive, timeout=CONSUME_SECONDS)
                 channel.closing.add_done_callback(consumer._on_closing)
         except BaseException:
-            consumer._end(Ended.LOST)
+            consumer._leaving = Ended.LOST  # It never began: nothing is to be counted.
             if not channel.is_closed:
                 consumer._leaver = asyncio.create_task(_close(channel))
             raise
@@ -137,7 +124,7 @@ class Consumer:
         self._hand.append(delivery)
         self._open += 1
         self._settled.clear()
-        self.taken += 1
+        self.tally.taken += 1
         try:
             self._on_delivery(delivery)
         except Exception:  # the top of this actor: no delivery may stay in no one's hands
@@ -152,7 +139,7 @@ class Consumer:
         if delivery.settlement is Settlement.RETURNED:
             self._leave(Ended.RETURNED)
         elif self.ended.done():
-            self.lost_acks += 1
+            self.tally.lost_acks += 1
         else:
             self._fresh.append(delivery)
             if self._acker is None:
@@ -220,7 +207,8 @@ class Consumer:
     def _end(self, why: Ended) -> None:
         if self.ended.done():
             return
-        self.lost_acks += len(self._fresh) + self._sending
+        self.tally.ended[why] += 1
+        self.tally.lost_acks += len(self._fresh) + self._sending
         self._fresh.clear()
         if self._acker is not None:
             # Nobody empties the write buffer of a dead connection: it would wait for ever.

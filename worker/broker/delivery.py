@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiormq.abc import DeliveredMessage
 
 from schemas.envelope import Envelope
+
+_COUNT: Final = "x-delivery-count"
 
 
 class Settlement(enum.Enum):
@@ -56,6 +58,10 @@ class Delivery:
     ) -> None:
         properties = message.header.properties
         headers: Mapping[str, Any] = properties.headers or {}
+        self.delivery_count = int(headers.get(_COUNT, 0))
+        if self.delivery_count:
+            # It is the broker's, about this delivery: a message moved on must not carry it along.
+            headers = {name: value for name, value in headers.items() if name != _COUNT}
         self.envelope = Envelope(
             routing_key=message.routing_key or "",
             body=message.body,
@@ -68,7 +74,6 @@ class Delivery:
         )
         self.queue = queue
         self.redelivered = bool(message.redelivered)
-        self.delivery_count = int(headers.get("x-delivery-count", 0))
         self.received = received
         self.tag = message.delivery_tag or 0
         self.settlement = Settlement.OPEN

@@ -65,6 +65,10 @@ class Link:
         """Make a second link to the same broker, not yet entered."""
         return Link(self._url, self._name)
 
+    async def dial(self) -> Connection:
+        """Open a connection of the caller's own to the same broker; nobody supervises it."""
+        return await Connection.open(self._url, self._name)
+
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Be told of every up and down; called at once if it is up. Returns how to stop that."""
         self._observers.append(observer)
@@ -113,7 +117,7 @@ class Link:
             await asyncio.sleep(self._backoff.delay())
 
     async def _live_once(self) -> None:
-        connection = await Connection.open(self._url, self._name)
+        connection = await self.dial()
         log.info("broker.connected", address=self.address, version=connection.version)
         self.last_error = None
         self._tell(connection)
