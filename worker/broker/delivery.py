@@ -13,6 +13,22 @@ from schemas.envelope import Envelope
 _COUNT: Final = "x-delivery-count"
 
 
+def envelope_of(message: DeliveredMessage) -> Envelope:
+    """Read a message in the client's form into ours."""
+    properties = message.header.properties
+    headers: Mapping[str, Any] = properties.headers or {}
+    return Envelope(
+        routing_key=message.routing_key or "",
+        body=message.body,
+        message_id=properties.message_id,
+        type=properties.message_type,
+        content_type=properties.content_type,
+        reply_to=properties.reply_to,
+        correlation_id=properties.correlation_id,
+        headers=headers,
+    )
+
+
 class Settlement(enum.Enum):
     """What has become of a delivery."""
 
@@ -56,22 +72,7 @@ class Delivery:
         received: float,
         on_settled: Callable[[Delivery], None],
     ) -> None:
-        properties = message.header.properties
-        headers: Mapping[str, Any] = properties.headers or {}
-        self.delivery_count = int(headers.get(_COUNT, 0))
-        if self.delivery_count:
-            # It is the broker's, about this delivery: a message moved on must not carry it along.
-            headers = {name: value for name, value in headers.items() if name != _COUNT}
-        self.envelope = Envelope(
-            routing_key=message.routing_key or "",
-            body=message.body,
-            message_id=properties.message_id,
-            type=properties.message_type,
-            content_type=properties.content_type,
-            reply_to=properties.reply_to,
-            correlation_id=properties.correlation_id,
-            headers=headers,
-        )
+        self.envelope = envelope_of(message)
         self.queue = queue
         self.redelivered = bool(message.redelivered)
         self.received = received
