@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(pattern=r"^amqps?://[^/\s]+(/\S*)?$(?!\n)"),
         _doc(
             "The broker: `amqp://` or `amqps://`, with user, password, host, port, vhost.",
-            expected="amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://...",
+            expected="an address that begins with amqp:// or amqps://",
             secret=True,
         ),
     ] = "amqp://guest:guest@127.0.0.1:5672/"
@@ -89,17 +89,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _doc(
             "The store: `sqlite+aiosqlite:///FILE` for one machine, "
             "`postgresql+asyncpg://USER:PASSWORD@HOST/NAME` for many.",
-            expected="sqlite+aiosqlite:///FILE or postgresql+asyncpg://USER:PASSWORD@HOST/NAME",
+            expected="sqlite+aiosqlite:///FILE, or an address with postgresql+asyncpg://",
             secret=True,
         ),
     ] = "sqlite+aiosqlite:///meerkat.db"
     blobs: Annotated[
         str,
-        msgspec.Meta(pattern=r"^(?!s3://[^/]*$)(s3://\S+@\S+/\S+|(?!\w+://).+)$(?!\n)"),
+        msgspec.Meta(pattern=r"^(s3://\S+|file:///\S*|(?!\w+://).+)$(?!\n)"),
         _doc(
             "Images and large snapshots: a directory, or "
             "`s3://KEY:SECRET@host:port/bucket?secure=false`.",
-            expected="a directory or s3://KEY:SECRET@HOST:PORT/BUCKET",
+            expected="a directory, or an address that begins with s3:// or file:///",
             secret=True,
         ),
     ] = "blobs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from worker.terminal import inert
 
 def entry(arguments: Sequence[str]) -> int:
     """Run the command line and answer its exit code."""
+    # Libraries log what they also raise; a command says it once. A worker sets up its own log.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app(list(arguments), prog_name=PROGRAM)
     except SystemExit as end:
         return _code(end.code)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        return _reader_gone()
     except Exception as error:  # noqa: BLE001  # the top of the process: classified, or a fault
         return _failed(error)
     return ExitCode.OK
@@ -40,9 +40,3 @@ def _failed(error: Exception) -> int:
 
 def _code(code: object) -> int:
     return code if isinstance(code, int) else ExitCode.OK
-
-
-def _reader_gone() -> int:
-    """Whoever read our output has enough (``| head``): that is no fault, and no trace."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.OK

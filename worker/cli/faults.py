@@ -9,6 +9,8 @@ from worker.exits import ExitCode
 KNOWN: Final = {
     "schemas.errors.MalformedError": ExitCode.UNUSABLE,
     "store.errors.StoreError": ExitCode.UNUSABLE,
+    "worker.client.errors.NoReplyError": ExitCode.NO_ANSWER,
+    "worker.client.errors.ClientError": ExitCode.WRONG,
     "worker.broker.errors.UnroutableError": ExitCode.WRONG,
     "worker.broker.errors.PublishFailedError": ExitCode.NO_ANSWER,
     "worker.broker.errors.BrokerError": ExitCode.UNUSABLE,

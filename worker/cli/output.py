@@ -73,16 +73,12 @@ def cell(value: object) -> Text:
 
 def _words(value: object) -> str:
     match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
+        case None | bool():
+            return {None: "", True: "yes", False: "no"}[value]
         case Enum():
             return str(value.value)
         case datetime():
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
-        case bytes():
-            return f"<{len(value)} bytes>"
         case UUID() | str() | int() | float():
             return str(value)
         case _:

@@ -30,6 +30,16 @@ COMMANDS: Final = {
 """Every command and its summary, in the order of the help."""
 
 
+def noun(name: str) -> typer.Typer:
+    """Make the Typer application of one command's file."""
+    return typer.Typer(
+        help=COMMANDS[name],
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+
 class Deferred(TyperCommand):
     """A command that is known by name and summary, and loaded when it is run."""
 
