@@ -7,6 +7,12 @@ from typing import Final
 
 import msgspec
 
+_EXPECTED: Final = {
+    "Invalid UUID": "expected uuid",
+    "Invalid RFC3339 encoded datetime": "expected an RFC 3339 date and time",
+    "Integer value out of range": "expected a number in range",
+    "Number out of range": "expected a number in range",
+}
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 
 
@@ -43,11 +49,9 @@ def _reworded(problem: str, path: str) -> tuple[str, str]:
     missing = _MISSING.match(problem)
     if missing:
         return f"{path}.{missing['field']}", "expected a value, got nothing"
-    if problem == "Invalid UUID":
-        return path, "expected uuid"
     if problem.startswith(("Invalid value ", "Invalid enum value ")):
         return path, "expected a known value"
-    return path, _lowered(problem).replace("`", "")
+    return path, _EXPECTED.get(problem) or _lowered(problem).replace("`", "")
 
 
 def _lowered(problem: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from datetime import datetime
-from typing import Annotated, Any, assert_never
+from typing import Annotated, Any, Final, assert_never
 
 import msgspec
 
@@ -91,6 +91,9 @@ class Visibility(msgspec.Struct, frozen=True):
     operator_eligible: bool = True
 
 
+_VISIBLE: Final = Visibility()
+
+
 class Header(_Wire, frozen=True):
     """What every input carries. A publisher may leave out all but ``id`` and ``source``."""
 
@@ -98,7 +101,7 @@ class Header(_Wire, frozen=True):
     source: Source
     timestamp: Timestamp | None = None
     durability: Durability = Durability.DURABLE
-    visibility: Visibility = Visibility()
+    visibility: Visibility = _VISIBLE
     idempotency_key: Key | None = None
     supersession_key: Key | None = None
     correlation_id: str | None = None
@@ -401,5 +404,12 @@ def payload_digest(item: Input) -> str:
     The timestamp is left out (a publisher that retries may stamp anew), and so are fields that the
     contract does not know. SHA-256, hex.
     """
-    header = msgspec.structs.replace(item.header, timestamp=None)
+    # A default is left out of the JSON if it is the default's own object: a visibility that was
+    # spelled out must not differ from one that was left out.
+    visibility = item.header.visibility
+    header = msgspec.structs.replace(
+        item.header,
+        timestamp=None,
+        visibility=_VISIBLE if visibility == _VISIBLE else visibility,
+    )
     return hashlib.sha256(_encoder.encode(msgspec.structs.replace(item, header=header))).hexdigest()
