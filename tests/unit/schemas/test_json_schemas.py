@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,13 @@ def test_the_command_exports_and_checks(
     assert f"{tmp_path / 'input.json'}: stale" in capsys.readouterr().err
     assert export.main([]) == 0
     assert export.main(["--check"]) == 0
+
+
+def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["export", "--check"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(export.__file__), run_name="__main__")
+    assert caught.value.code == 0
 
 
 def test_the_command_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
