@@ -17,6 +17,9 @@ def envelope_of(message: DeliveredMessage) -> Envelope:
     """Read a message in the client's form into ours."""
     properties = message.header.properties
     headers: Mapping[str, Any] = properties.headers or {}
+    if _COUNT in headers:
+        # It is the broker's, about this delivery: a message moved on must not carry it along.
+        headers = {name: value for name, value in headers.items() if name != _COUNT}
     return Envelope(
         routing_key=message.routing_key or "",
         body=message.body,
@@ -75,6 +78,9 @@ class Delivery:
         self.envelope = envelope_of(message)
         self.queue = queue
         self.redelivered = bool(message.redelivered)
+        count = (message.header.properties.headers or {}).get(_COUNT)
+        # A publisher may have written anything there.
+        self.delivery_count = count if isinstance(count, int) else 0
         self.received = received
         self.tag = message.delivery_tag or 0
         self.settlement = Settlement.OPEN

@@ -50,6 +50,7 @@ class Subscriptions:
         prefetch: int,
         on_delivery: Callable[[Delivery], None],
         channels: int = CHANNELS,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
         self.tally = Tally()
         self._terms = Terms(topology, prefetch, on_delivery, self.tally)
@@ -60,6 +61,7 @@ class Subscriptions:
         self._changed = asyncio.Event()
         self._openings = asyncio.Semaphore(OPENINGS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._check_seconds = check_seconds
         self._checked: Subscription | None = None
 
     async def __aenter__(self) -> Self:
@@ -207,7 +209,7 @@ class Subscriptions:
 
     async def _check_always(self) -> None:
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(self._check_seconds)
             try:
                 for one in self._next_to_check():
                     await self._check(one)
