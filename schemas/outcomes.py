@@ -79,9 +79,13 @@ class Rejected(_Answer, frozen=True, tag="rejected"):
 
 
 class NotReady(_Answer, frozen=True, tag="not_ready"):
-    """The runtime takes no input in its state: no effect, and a dead letter."""
+    """The runtime takes no input in its state: no effect.
+
+    ``known`` marks a redelivery of an input that was taken before: it is no dead letter.
+    """
 
     state: RuntimeState
+    known: bool = False
 
 
 class Ok(_Answer, frozen=True, tag="ok"):

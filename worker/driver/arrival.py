@@ -1,0 +1,30 @@
+"""Arrivals: the circumstances of one message, all that the driver may not find out by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from schemas.records import Known, ReplyTo
+
+_NOTHING: Final = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The circumstances of one message.
+
+    Attributes:
+        now: The moment, with its offset from UTC.
+        known: What the store knows of the ids that the batch names.
+        jitter: Chance, in [0, 1): spreads retries.
+        reply: Who wants to know what becomes of the message.
+        traceparent: The publisher's trace context, kept with an input.
+    """
+
+    now: datetime
+    known: Known = _NOTHING
+    jitter: float = 0.0
+    reply: ReplyTo | None = None
+    traceparent: str | None = None

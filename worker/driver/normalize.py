@@ -1,0 +1,158 @@
+"""Normalisation: bringing what a store holds to a state that can go on.
+
+Recovery does it to what activation read; the commands ``recover`` and ``recycle`` do it in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Final
+
+from msgspec.structs import replace
+
+from schemas.events import InputConsumed, InputQueued
+from schemas.ids import RunId
+from schemas.inputs import Durability
+from schemas.lifecycle import AbandonReason, InputState, RunState, RuntimeState
+from schemas.outcomes import CompletedOutcome, Consumed, Report
+from schemas.policy import WakeMode
+from schemas.records import InputRecord, RunRecord
+from worker.driver import endings, retry
+from worker.driver.arrival import Arrival
+from worker.driver.input_table import RECOVERY_REASONS, InputEvent
+from worker.driver.ledger import Ledger
+
+Receipts = AbstractSet[tuple[RunId, int]]
+
+_ADOPTED: Final = "run {} is alive: it stays current, and its inputs stay staged"
+_LOST: Final = "run {} did not survive"
+_APPLIED: Final = (InputState.APPLIED, InputState.APPLIED_PENDING_CONSUMPTION)
+_KEPT_STATES: Final = (RuntimeState.RETIRED, RuntimeState.STOPPED, RuntimeState.DESTROYED)
+
+
+def normalize(ledger: Ledger, receipts: Receipts, arrival: Arrival, *, adopt: bool) -> Report:
+    """Bring inputs, run and runtime to a state that can go on.
+
+    ``receipts`` holds the (run, sequence) of those that are stored. With ``adopt``, a current run
+    whose lease has not expired stays current: its executor is alive elsewhere.
+    """
+    now = arrival.now
+    run = ledger.run
+    found = len(ledger.active)
+    details = _settle_run(ledger, now, adopt=adopt)
+    requeued, abandoned = _settle_inputs(ledger, receipts, now)
+    ledger.lanes.restore(requeued)
+    if run is not None and ledger.run is None and _has_expired(run, now):
+        abandoned += _judge(ledger, run, requeued, arrival)
+    if any(_wakes(record) for record in requeued):
+        ledger.keep_going(now)
+    ledger.asked_to_wake = ledger.runtime.woken and len(ledger.lanes) > 0
+    counts = {
+        "inputs_recovered": found,
+        "inputs_requeued": len(requeued),
+        "inputs_abandoned": abandoned,
+    }
+    return Report("recover", counts, details)
+
+
+# --- the run and the runtime ---------------------------------------------------------------------
+
+
+def _has_expired(run: RunRecord, now: datetime) -> bool:
+    return run.lease_until is not None and run.lease_until <= now
+
+
+def _settle_run(ledger: Ledger, now: datetime, *, adopt: bool) -> tuple[str, ...]:
+    run = ledger.run
+    if run is not None and adopt and not _has_expired(run, now):
+        # Without a lease nobody has taken it yet: its request still waits in the pool.
+        return (_ADOPTED.format(run.run_id),)
+    if run is not None:
+        error = endings.LEASE_EXPIRED if _has_expired(run, now) else "lost at recovery"
+        failed = replace(run, state=RunState.FAILED, error=error, recoverable=True)
+        endings.close(ledger, failed, now)
+    _settle_runtime(ledger, now)
+    return () if run is None else (_LOST.format(run.run_id),)
+
+
+def _settle_runtime(ledger: Ledger, now: datetime) -> None:
+    """Without a run the runtime is at rest: as it ended, retired, or idle."""
+    runtime = ledger.runtime
+    retired = runtime.resting_state is RuntimeState.RETIRED
+    resting = RuntimeState.RETIRED if retired else RuntimeState.IDLE
+    state = runtime.state if runtime.state in _KEPT_STATES else resting
+    if (state, None, None) != (runtime.state, runtime.current_run_id, runtime.resting_state):
+        ledger.set_runtime(now, state=state, current_run_id=None, resting_state=None)
+
+
+# --- inputs --------------------------------------------------------------------------------------
+
+
+def _settle_inputs(
+    ledger: Ledger, receipts: Receipts, now: datetime
+) -> tuple[list[InputRecord], int]:
+    """Bring every input that is not part of a live run to rest: those requeued, those given up."""
+    adopted = set(() if ledger.run is None else ledger.run.batch)
+    requeued: list[InputRecord] = []
+    abandoned = 0
+    for record in list(ledger.active.values()):
+        if record.input_id in adopted:
+            continue
+        if record.durability is Durability.EPHEMERAL:
+            endings.abandon(ledger, record, AbandonReason.CANCELLED, now)
+            abandoned += 1
+        elif record.state is not InputState.QUEUED:
+            back = _settle_input(ledger, record, receipts, now)
+            requeued.extend(() if back is None else (back,))
+    return requeued, abandoned
+
+
+def _settle_input(
+    ledger: Ledger, record: InputRecord, receipts: Receipts, now: datetime
+) -> InputRecord | None:
+    """Consume an input whose receipt is stored; let any other wait again, and answer it."""
+    if record.state not in _APPLIED:
+        count = record.recovery_count + 1
+        return _requeue(ledger, record, InputEvent.RECOVERY_NORMALIZED, now, count)
+    if (record.last_run_id, record.last_boundary_sequence) not in receipts:
+        return _requeue(ledger, record, InputEvent.RECOVERY_UNPROVEN, now, record.recovery_count)
+    event = InputEvent.RECOVERY_PROVEN
+    ledger.move(record, event, now, reason=RECOVERY_REASONS[event], outcome=Consumed())
+    ledger.announce_input(InputConsumed(record.input_id, record.last_run_id))
+    ledger.complete(record.input_id, record.reply, CompletedOutcome())
+    return None
+
+
+def _requeue(
+    ledger: Ledger, record: InputRecord, event: InputEvent, now: datetime, recovery_count: int
+) -> InputRecord:
+    lane = record.lane
+    if lane is None and record.policy is not None:
+        lane = record.policy.lane
+    moved = ledger.move(
+        record, event, now, reason=RECOVERY_REASONS[event], lane=lane, recovery_count=recovery_count
+    )
+    ledger.announce_input(InputQueued(record.input_id))
+    return moved
+
+
+def _judge(ledger: Ledger, run: RunRecord, requeued: list[InputRecord], arrival: Arrival) -> int:
+    """Bound how often a run may take its executor and its worker with it before it is noticed.
+
+    A run found with its lease expired has failed. That counts once attempts are used up; until
+    then its inputs are simply tried again. Answers how many inputs were given up.
+    """
+    mine = [record for record in requeued if record.last_run_id == run.run_id]
+    attempts = max((record.attempt_count for record in mine), default=0)
+    if attempts < ledger.options.max_attempts:
+        return 0
+    if len(run.batch) == 1:
+        endings.give_up(ledger, mine[0], endings.LEASE_EXPIRED, arrival.now)
+        return 1
+    endings.plan_retry(ledger, mine, retry.halved(len(mine)), arrival, delayed=True)
+    return 0
+
+
+def _wakes(record: InputRecord) -> bool:
+    return record.policy is not None and record.policy.wake_mode is not WakeMode.NONE
