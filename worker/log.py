@@ -27,7 +27,7 @@ _CHATTY: Final = ("aio_pika", "aiormq", "aiosqlite", "asyncio", "sqlalchemy", "u
 def configure(level: LogLevel, form: LogFormat, stream: TextIO | None = None) -> None:
     """Send our log and the libraries' to one stream (default: stderr), in one format.
 
-    Call it once a process, before anything is logged: loggers are cached for speed.
+    Call it before anything is logged: loggers are cached at their first use, for speed.
     """
     out = sys.stderr if stream is None else stream
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -45,6 +45,12 @@ def configure(level: LogLevel, form: LogFormat, stream: TextIO | None = None) ->
         cache_logger_on_first_use=True,
     )
     _adopt_libraries(number, out, gathering, rendering)
+
+
+def quiet() -> None:
+    """Log nothing but our own errors: for commands, which say what is wrong once, at their end."""
+    configure(LogLevel.ERROR, LogFormat.CONSOLE)
+    logging.getLogger().handlers[:] = [logging.NullHandler()]
 
 
 def discreet(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -71,6 +71,11 @@ class Manner:
     as_json: bool
     yes: bool
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Manner:
+        """Gather it from the values of the flags."""
+        return cls(settings_of(values), values["timeout"], values["as_json"], values["yes"])
+
     def ask(self, question: str) -> None:
         """Ask before work is given up; a person who says no ends the command."""
         if not self.yes:
@@ -79,7 +84,7 @@ class Manner:
 
 def manner_flags(command: Callable[..., T]) -> Callable[..., T]:
     """Give a command the flags that all of them share."""
-    return expanded("how", [*_FLAGS, *setting_parameters(*BROKER)], _manner)(command)
+    return expanded("how", [*_FLAGS, *setting_parameters(*BROKER)], Manner.of)(command)
 
 
 @app.command()
@@ -159,7 +164,7 @@ def recover(runtime_id: RuntimeIdArgument, *, how: Manner) -> None:
 @manner_flags
 def cancel_run(
     runtime_id: RuntimeIdArgument,
-    run_id: Annotated[UUID | None, typer.Argument(metavar="[RUN]", show_default=False)] = None,
+    run_id: Annotated[UUID | None, typer.Argument(metavar="RUN", show_default=False)] = None,
     *,
     how: Manner,
 ) -> None:
@@ -237,7 +242,3 @@ def _words(outcome: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in outcome.get("counts", {}).items())
     lines = [f"{outcome.get('command', 'done')}: {counts or 'nothing to do'}"]
     return "\n".join([*lines, *(f"  {detail}" for detail in outcome.get("details", ()))])
-
-
-def _manner(values: dict[str, Any]) -> Manner:
-    return Manner(settings_of(values), values["timeout"], values["as_json"], values["yes"])

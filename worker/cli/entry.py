@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,8 +15,6 @@ from worker.terminal import inert
 
 def entry(arguments: Sequence[str]) -> int:
     """Run the command line and answer its exit code."""
-    # Libraries log what they also raise; a command says it once. A worker sets up its own log.
-    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app(list(arguments), prog_name=PROGRAM)
     except SystemExit as end:

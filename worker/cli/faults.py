@@ -14,6 +14,7 @@ KNOWN: Final = {
     "worker.broker.errors.UnroutableError": ExitCode.WRONG,
     "worker.broker.errors.PublishFailedError": ExitCode.NO_ANSWER,
     "worker.broker.errors.BrokerError": ExitCode.UNUSABLE,
+    "worker.execution.errors.ExecutorError": ExitCode.UNUSABLE,
     "worker.driver.replay.ReplayError": ExitCode.UNUSABLE,
     "worker.health.HealthPortError": ExitCode.UNUSABLE,
     "worker.sandbox.unavailable.ServiceUnavailable": ExitCode.UNUSABLE,

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -70,18 +69,14 @@ class Tally:
             sys.stderr.write(line(f"line {number}: {error}") + "\n")
 
 
-def publish(settings: Settings, file: Path | None, *, runtime: str | None, as_json: bool) -> None:
-    """Publish every line of a file, or of standard input, that holds an input.
+def publish(settings: Settings, source: BinaryIO, *, runtime: str | None, as_json: bool) -> None:
+    """Publish every line that holds an input.
 
     Raises:
         Failure: Some lines were not published.
     """
     tally = Tally(as_json=as_json)
-    if file is None or str(file) == "-":
-        asyncio.run(_publish(settings, typer.get_binary_stream("stdin"), runtime, tally))
-    else:
-        with file.open("rb") as source:
-            asyncio.run(_publish(settings, source, runtime, tally))
+    asyncio.run(_publish(settings, source, runtime, tally))
     if tally.failed:
         done = f"{tally.published} published, {tally.failed} not"
         raise Failure(ExitCode.WRONG, done)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, BinaryIO, Final, TypeVar
 
 import typer
 
@@ -24,6 +24,21 @@ DEFAULT_LIMIT: Final = 100
 RuntimeIdArgument = Annotated[
     str, typer.Argument(metavar="RUNTIME", help="The runtime's id.", show_default=False)
 ]
+
+
+JsonLines = Annotated[
+    typer.FileBinaryRead | None,
+    typer.Argument(
+        metavar="FILE",
+        help="One JSON object a line; standard input if left out or '-'.",
+        show_default=False,
+    ),
+]
+
+
+def source_of(file: BinaryIO | None) -> BinaryIO:
+    """Read a file that was named, or else standard input."""
+    return typer.get_binary_stream("stdin") if file is None else file
 
 
 def runtime_id_of(text: str) -> RuntimeId:

@@ -25,7 +25,14 @@ from schemas.inputs import (
 )
 from worker.cli import lines as json_lines
 from worker.cli.faults import Failure
-from worker.cli.options import BROKER, Json, RuntimeIdArgument, settings_flags
+from worker.cli.options import (
+    BROKER,
+    Json,
+    JsonLines,
+    RuntimeIdArgument,
+    settings_flags,
+    source_of,
+)
 from worker.cli.publishing import Manner, manner_flags, publish
 from worker.cli.root import noun
 from worker.client import (
@@ -226,16 +233,7 @@ def operation(
 @app.command()
 @settings_flags(*BROKER, "max_message_bytes")
 def lines(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Inputs, one JSON object a line; standard input if left out or '-'.",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
-            show_default=False,
-        ),
-    ] = None,
+    file: JsonLines = None,
     *,
     runtime: Annotated[
         str | None, typer.Option("--runtime", help="For lines that name no runtime.")
@@ -251,7 +249,7 @@ def lines(
 
     Example:  meerkat-worker publish lines inputs.jsonl --runtime agent-7
     """
-    json_lines.publish(settings, file, runtime=runtime, as_json=as_json)
+    json_lines.publish(settings, source_of(file), runtime=runtime, as_json=as_json)
 
 
 def _images(files: Sequence[Path]) -> tuple[Image, ...]:

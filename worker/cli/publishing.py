@@ -67,10 +67,18 @@ class Manner:
     wait: float | None
     as_json: bool
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Manner:
+        """Gather it from the values of the flags."""
+        given = {"id": values["id"], "key": values["key"], "supersession_key": values["scope"]}
+        given["correlation_id"] = values["correlation_id"]
+        header = {name: value for name, value in given.items() if value is not None}
+        return cls(settings_of(values), header, values["wait"], values["as_json"])
+
 
 def manner_flags(command: Callable[..., T]) -> Callable[..., T]:
     """Give a command, as ``how``, what every kind of input can be told."""
-    return expanded("how", [*_FLAGS, *setting_parameters(*BROKER)], _manner)(command)
+    return expanded("how", [*_FLAGS, *setting_parameters(*BROKER)], Manner.of)(command)
 
 
 def publish(runtime_id: str, draft: Draft, how: Manner) -> None:
@@ -109,10 +117,3 @@ async def _published(runtime_id: RuntimeId, draft: Draft, how: Manner) -> Comple
             await client.publish(runtime_id, draft)
             return None
         return await client.request(runtime_id, draft, timeout=how.wait)
-
-
-def _manner(values: dict[str, Any]) -> Manner:
-    given = {"id": values["id"], "key": values["key"], "supersession_key": values["scope"]}
-    given["correlation_id"] = values["correlation_id"]
-    header = {name: value for name, value in given.items() if value is not None}
-    return Manner(settings_of(values), header, values["wait"], values["as_json"])

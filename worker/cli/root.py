@@ -44,7 +44,10 @@ class Deferred(TyperCommand):
     """A command that is known by name and summary, and loaded when it is run."""
 
     def load(self) -> TyperCommand | TyperGroup:
-        """Import the command's file and build the command."""
+        """Import the command's file and build the command; ``run`` sets up a log of its own."""
+        from worker import log  # noqa: PLC0415  # keeps --version and --help fast
+
+        log.quiet()
         module = import_module(f"worker.cli.{str(self.name).replace('-', '_')}")
         command: TyperCommand | TyperGroup = typer.main.get_command(module.app)
         command.name = self.name
