@@ -6,10 +6,9 @@ import asyncio
 import hashlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -30,7 +29,8 @@ from store.errors import (
     BlobStoreUnavailableError,
 )
 from store.ports import BlobStore
-from worker.sandbox.object_store import ObjectStore, start_object_store
+from worker.sandbox import ObjectStore
+from worker.sandbox import S3Address as ServerAddress
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452") + bytes(range(256))
 ABSENT = f"sha256:{'0' * 64}"
@@ -46,8 +46,8 @@ async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         case "directory":
             store = open_blobs(str(tmp_path / "blobs"))
         case _:
-            server: ObjectStore = request.getfixturevalue("object_store")
-            store = open_blobs(server.url(f"blobs-{uuid4().hex}"))
+            server: ServerAddress = request.getfixturevalue("object_store")
+            store = open_blobs(server.url(request.getfixturevalue("bucket")))
     yield store
     await store.close()
 
@@ -297,32 +297,20 @@ async def test_foreign_files_are_passed_over(directory: DirectoryBlobStore, tmp_
 # --- S3 ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def object_store() -> Iterator[ObjectStore]:
-    with start_object_store() as server:
-        yield server
-
-
-@pytest.fixture
-def private_object_store() -> Iterator[ObjectStore]:
-    with start_object_store(private=True) as server:
-        yield server
-
-
 @pytest.mark.object_store
 async def test_wrong_credentials_are_refused_without_telling_them(
-    object_store: ObjectStore,
+    object_store: ServerAddress,
 ) -> None:
-    address = object_store.address
+    key = object_store.access_key
     wrong = S3Address(
-        address.endpoint, "blobs", secure=False, access_key=address.access_key, secret_key="hunter2"
+        object_store.endpoint, "blobs", secure=False, access_key=key, secret_key="hunter2"
     )
     blobs = S3BlobStore(wrong)
     for call in (blobs.prepare, lambda: blobs.get(ABSENT), lambda: blobs.exists(ABSENT)):
         with pytest.raises(BlobStoreUnavailableError, match="check the keys") as caught:
             await call()
         assert "hunter2" not in str(caught.value)
-        assert address.access_key not in str(caught.value)
+        assert key not in str(caught.value)
     assert "hunter2" not in repr(blobs)
     await blobs.close()
 
@@ -363,10 +351,9 @@ async def test_a_server_that_hangs_is_given_up_in_time(private_object_store: Obj
 
 @pytest.mark.object_store
 async def test_stores_with_prefixes_share_a_bucket_without_seeing_each_other(
-    object_store: ObjectStore,
+    object_store: ServerAddress, bucket: str
 ) -> None:
-    bucket = object_store.url(f"shared-{uuid4().hex}")
-    first, second = (open_blobs(bucket.replace("?", f"/{name}?")) for name in ("one", "two"))
+    first, second = (open_blobs(object_store.url(f"{bucket}/{name}")) for name in ("one", "two"))
     stored = blob_of("image/png", PNG)
     await first.put(stored)
     assert not await second.exists(stored.blob_id)
@@ -377,9 +364,10 @@ async def test_stores_with_prefixes_share_a_bucket_without_seeing_each_other(
 
 
 @pytest.mark.object_store
-async def test_two_workers_may_make_the_bucket_at_once(object_store: ObjectStore) -> None:
-    url = object_store.url(f"raced-{uuid4().hex}")
-    stores = [open_blobs(url) for _ in range(4)]
+async def test_two_workers_may_make_the_bucket_at_once(
+    object_store: ServerAddress, bucket: str
+) -> None:
+    stores = [open_blobs(object_store.url(bucket)) for _ in range(4)]
     stored = blob_of("image/png", PNG)
     await asyncio.gather(*(store.put(stored) for store in stores))
     assert await stores[0].get(stored.blob_id) == stored
