@@ -44,4 +44,29 @@ class BlobDamagedError(BlobMissingError):
 
 
 class BlobAddressError(StoreError, ValueError):
-    """An address of a blob store that cannot be read. Never quotes the address: it holds secrets."""
+    """An address of a blob store that cannot be read. Never quotes it: it holds secrets."""
+
+
+class StoreAddressError(StoreError, ValueError):
+    """An address of a database that cannot be read. Never quotes the address: it holds secrets."""
+
+
+class RefusedError(StoreError):
+    """The database refuses what was to be written: a constraint, or a value it cannot hold.
+
+    Trying again changes nothing. The message names the constraint, never a value.
+    """
+
+
+class DamagedRowError(StoreError):
+    """A stored row that cannot be decoded and that cannot be left out.
+
+    Attributes:
+        table: Where it is.
+        key: Which row it is.
+    """
+
+    def __init__(self, table: str, key: str, fault: str) -> None:
+        super().__init__(f"row {key} of {table} cannot be decoded: {fault}")
+        self.table = table
+        self.key = key

@@ -27,8 +27,10 @@ class Commit(msgspec.Struct, frozen=True):
     """One runtime's part of a group commit.
 
     ``runtime_id`` is None for what belongs to no runtime (a dead letter of a message that names
-    none); such a part is not fenced. ``payloads`` holds the JSON of the inserted inputs.
-    ``published`` names outbox rows that the broker has confirmed: they are deleted.
+    none); such a part is not fenced. ``payloads`` holds the JSON of the inserted inputs and, where
+    an updated input gets another payload, that. ``published`` names outbox rows that the broker has
+    confirmed: they are deleted. ``quarantined`` names corrupt inputs by their ids as stored: they
+    are deleted as their dead letters are written.
     """
 
     runtime_id: RuntimeId | None
@@ -38,6 +40,7 @@ class Commit(msgspec.Struct, frozen=True):
     outbox: tuple[OutboxMessage, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
     published: tuple[UUID, ...] = ()
+    quarantined: tuple[str, ...] = ()
 
 
 class CommitResult(enum.Enum):
@@ -76,8 +79,10 @@ class WorkerPresence(msgspec.Struct, frozen=True):
 
 
 class RuntimeStore(Protocol):
-    """Durable state of runtimes. Every method raises ``StoreUnavailableError`` when it cannot be
-    reached; none leaves anything half-written.
+    """Durable state of runtimes.
+
+    Every method raises ``StoreUnavailableError`` when it cannot be reached; none leaves anything
+    half-written.
     """
 
     async def activate(self, runtime_id: RuntimeId, *, owner: str, now: datetime) -> StoredRuntime:
@@ -146,8 +151,9 @@ class RuntimeStore(Protocol):
 
 
 class BlobStore(Protocol):
-    """Bytes by the digest of their content. Every method raises ``BlobStoreUnavailableError`` when
-    the store cannot be reached.
+    """Bytes by the digest of their content.
+
+    Every method raises ``BlobStoreUnavailableError`` when the store cannot be reached.
     """
 
     async def prepare(self) -> None:

@@ -1,0 +1,238 @@
+"""Tables: what is durable, as SQLAlchemy Core metadata. ``store/migrations`` makes them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+
+metadata: Final = MetaData()
+
+# UUIDs and moments are native where the database has them, and readable text where it has not.
+# Values are converted by the engine's dialect and not by SQLAlchemy's types: a damaged value must
+# spoil its own row only, not the whole answer.
+Id: Final = String(36).with_variant(postgresql.UUID(as_uuid=True), "postgresql")
+Moment: Final = String(32).with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
+
+# JSON is kept as text: PostgreSQL's own JSON types refuse the escape of NUL, and we never ask the
+# database to look inside.
+Json: Final = Text()
+
+# SQLite counts in its row ids, and those are INTEGER.
+Counter: Final = BigInteger().with_variant(Integer, "sqlite")
+
+runtimes: Final = Table(
+    "runtimes",
+    metadata,
+    Column("runtime_id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("owner", Text),
+    Column("resting_state", Text),
+    Column("current_run_id", Id),
+    Column("next_sequence", BigInteger, nullable=False),
+    Column("woken", Boolean, nullable=False),
+    Column("silent_intents", Json, nullable=False),
+    Column("retry", Json),
+    Column("paused", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+# No foreign keys: the fence reads the runtime's row in the transaction that writes its children,
+# and a check per row would cost a tenth of the commit. ``store/verify.py`` looks for strays.
+inputs: Final = Table(
+    "inputs",
+    metadata,
+    Column("runtime_id", Text, primary_key=True),
+    Column("input_id", Id, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("durability", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # Whether the state is not terminal. The indexes below look at this and not at the state, so
+    # that PostgreSQL can update a row in place as long as it stays active.
+    Column("active", Boolean, nullable=False),
+    Column("lane", Text),
+    Column("payload_digest", Text, nullable=False),
+    Column("idempotency_key", Text),
+    Column("supersession_key", Text),
+    Column("last_run_id", Id),
+    Column("last_boundary_sequence", Integer),
+    Column("attempt_count", Integer, nullable=False),
+    Column("recovery_count", Integer, nullable=False),
+    Column("traceparent", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("policy", Json),
+    Column("outcome", Json),
+    Column("reply", Json),
+    Column("history", Json, nullable=False),
+    # Last, so that SQLite reads the columns before it without walking a large payload.
+    Column("payload", LargeBinary),
+    postgresql_with={"fillfactor": "80"},
+)
+_ACTIVE: Final = text("active")
+_ENDED: Final = text("NOT active")
+_KEYED: Final = text("idempotency_key IS NOT NULL")
+Index(
+    "inputs_active",
+    inputs.c.runtime_id,
+    inputs.c.sequence,
+    postgresql_where=_ACTIVE,
+    sqlite_where=_ACTIVE,
+)
+Index("inputs_ended", inputs.c.updated_at, postgresql_where=_ENDED, sqlite_where=_ENDED)
+Index("inputs_in_order", inputs.c.runtime_id, inputs.c.sequence)
+Index(
+    "inputs_key",
+    inputs.c.runtime_id,
+    inputs.c.idempotency_key,
+    unique=True,
+    postgresql_where=_KEYED,
+    sqlite_where=_KEYED,
+)
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    Column("runtime_id", Text, primary_key=True),
+    Column("run_id", Id, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("boundary", Text, nullable=False),
+    Column("batch", Json, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("requested_at", Moment, nullable=False),
+    Column("next_boundary", Integer, nullable=False),
+    Column("lease_until", Moment),
+    Column("started_at", Moment),
+    Column("ended_at", Moment),
+    Column("error", Text),
+    Column("recoverable", Boolean),
+)
+Index("runs_in_order", runs.c.runtime_id, runs.c.requested_at)
+Index("runs_ended", runs.c.ended_at)
+
+receipts: Final = Table(
+    "receipts",
+    metadata,
+    Column("runtime_id", Text, primary_key=True),
+    Column("run_id", Id, primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("boundary", Text, nullable=False),
+    Column("contributing_input_ids", Json, nullable=False),
+    Column("conversation_digest", Text),
+    Column("message_count", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("committed_at", Moment, nullable=False),
+)
+Index("receipts_committed", receipts.c.committed_at)
+
+snapshots: Final = Table(
+    "snapshots",
+    metadata,
+    Column("runtime_id", Text, primary_key=True),
+    Column("run_id", Id, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("blob_id", Text),
+    Column("digest", Text),
+    Column("data", LargeBinary),
+)
+
+commands: Final = Table(
+    "commands",
+    metadata,
+    Column("runtime_id", Text, primary_key=True),
+    Column("command_id", Id, primary_key=True),
+    Column("command", Text, nullable=False),
+    Column("outcome", Json, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+Index("commands_at", commands.c.at)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    # The order in which rows were committed; ids are made by many clocks and say nothing of it.
+    Column("position", Counter, primary_key=True, autoincrement=True),
+    Column("id", Id, nullable=False),
+    Column("runtime_id", Text),
+    Column("exchange", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("properties", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("outbox_id", outbox.c.id, unique=True)
+
+timers: Final = Table(
+    "timers",
+    metadata,
+    Column("runtime_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("due_at", Moment, nullable=False),
+    Column("run_id", Id),
+    # Due, or pushed back by whoever claimed it last.
+    Column("fires_at", Moment, nullable=False),
+)
+Index("timers_fires_at", timers.c.fires_at)
+
+dead_letters: Final = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("runtime_id", Text),
+    Column("source_queue", Text, nullable=False),
+    Column("message_id", Text),
+    Column("type", Text),
+    Column("reason", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("first_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("redrive_count", Integer, nullable=False),
+    Column("note", Text),
+    Column("who", Text),
+    Column("acted_at", Moment),
+    Column("body_digest", Text, nullable=False),
+    Column("body_size", Integer, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("properties", Json, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index(
+    "dead_letters_group",
+    dead_letters.c.status,
+    dead_letters.c.fingerprint,
+    dead_letters.c.last_at,
+    dead_letters.c.first_at,
+    dead_letters.c.reason,
+)
+Index("dead_letters_last_at", dead_letters.c.last_at, dead_letters.c.id)
+Index("dead_letters_runtime", dead_letters.c.runtime_id, dead_letters.c.last_at)
+Index("dead_letters_message", dead_letters.c.message_id)
+
+workers: Final = Table(
+    "workers",
+    metadata,
+    Column("worker_id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("heartbeat_at", Moment, nullable=False),
+    Column("queues", Json, nullable=False),
+)
