@@ -5,7 +5,7 @@ testcontainers is a development dependency and is imported only here, and only w
 
 import functools
 import gc
-import importlib
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +30,10 @@ class Image:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
+# testcontainers makes one reaper per process, and not with threads in mind.
+_CREATION = threading.Lock()
+
+
 @functools.cache
 def engine_answers() -> bool:
     """Ask the Docker engine itself: its command may be on the PATH without one."""
@@ -44,8 +48,8 @@ def engine_answers() -> bool:
 
 def _ask_engine() -> bool:
     try:
-        docker = importlib.import_module("docker")
-        importlib.import_module("testcontainers.core.container")
+        import docker  # noqa: PLC0415 -- a development dependency
+        import testcontainers.core.container  # noqa: F401, PLC0415 -- the same
     except ImportError:
         return False
     try:
@@ -64,9 +68,12 @@ class ContainerCarrier:
     """A service that is a container; its port on this side stays the same over restarts."""
 
     def __init__(self, image: Image) -> None:
-        module = importlib.import_module("testcontainers.core.container")
+        from testcontainers.core.container import (  # noqa: PLC0415 -- a development dependency
+            DockerContainer,
+        )
+
         self.port = free_port()
-        container = module.DockerContainer(image.name).with_bind_ports(image.port, self.port)
+        container = DockerContainer(image.name).with_bind_ports(image.port, self.port)
         container.with_envs(**image.environment)
         for path, text in image.files.items():
             container.with_copy_into_container(text.encode(), path)
@@ -90,7 +97,8 @@ class ContainerCarrier:
         if self._created:
             self._wrapped().start()
             return
-        self._container.start()
+        with _CREATION:
+            self._container.start()
         self._created = True
 
     def kill(self) -> None:
@@ -122,8 +130,7 @@ class ContainerCarrier:
 
     def remove(self) -> None:
         """Remove the container and its data."""
-        if self._created:
-            self._container.stop(force=True, delete_volume=True)
+        self._container.stop(force=True, delete_volume=True)
 
     def _wrapped(self) -> Any:  # noqa: ANN401 -- the docker package has no types
         return self._container.get_wrapped_container()
