@@ -62,7 +62,6 @@ class Shell:
             now=self.now,
             options=self.options,
             adopt_live_runs=adopt,
-            jitter=JITTER,
         )
         self.driver = recovered.driver
         return recovered

@@ -177,7 +177,7 @@ def _enter(ledger: Ledger, item: Input, kind: InputKind, digest: str, arrival: A
         _consume(ledger, record, arrival.now)
     else:
         _queue(ledger, record, decision, arrival.now)
-        _rouse(ledger, item, kind, decision, arrival.now)
+        _rouse(ledger, decision, arrival.now)
     return Accepted(record.input_id, decision)
 
 
@@ -264,23 +264,10 @@ def _supersede(ledger: Ledger, earlier: InputRecord, by: InputId, now: datetime)
     ledger.complete(earlier.input_id, earlier.reply, SupersededOutcome(by))
 
 
-def _rouse(
-    ledger: Ledger, item: Input, kind: InputKind, decision: PolicyDecision, now: datetime
-) -> None:
-    """Wake the runtime, or have its executor yield.
-
-    An input that would wake an idle runtime also makes a busy one go on when its run has ended,
-    even if the runtime had been told to rest after that run.
-    """
+def _rouse(ledger: Ledger, decision: PolicyDecision, now: datetime) -> None:
+    """Wake the runtime, or have the executor of its current run yield."""
+    run = ledger.run
     if decision.wake_mode is WakeMode.WAKE_IF_IDLE:
         ledger.wake(now)
-    elif not _is_silent(ledger, item) and _wakes_when_idle(ledger, item, kind):
-        ledger.keep_going(now)
-    run = ledger.run
-    if run is not None and decision.wake_mode is WakeMode.INTERRUPT_YIELDING:
+    elif decision.wake_mode is WakeMode.INTERRUPT_YIELDING and run is not None:
         ledger.pending.effect(SignalExecutor(SignalKind.INTERRUPT, run.run_id))
-
-
-def _wakes_when_idle(ledger: Ledger, item: Input, kind: InputKind) -> bool:
-    decision = ledger.options.policy.resolve(kind, handling_hint(item), idle=True)
-    return decision.wake_mode is not WakeMode.NONE

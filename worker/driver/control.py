@@ -93,9 +93,9 @@ def _carry_out(  # noqa: C901, PLR0911, PLR0912 - one arm for each command, and 
         case Detach():
             return _change_state(ledger, command, ControlEvent.DETACH_EXECUTOR, now)
         case Recycle():
-            return _recycle(ledger, command, arrival)
+            return _recycle(ledger, command, now)
         case Recover():
-            return _recover(ledger, arrival)
+            return _recover(ledger, now)
         case CancelRun():
             return _cancel_run(ledger, command, arrival)
         case CancelInput():
@@ -159,27 +159,26 @@ def _reset(ledger: Ledger, command: Reset, now: datetime) -> Answer:
     return Report(_name(command), {"inputs_abandoned": abandoned})
 
 
-def _recycle(ledger: Ledger, command: Recycle, arrival: Arrival) -> Answer:
+def _recycle(ledger: Ledger, command: Recycle, now: datetime) -> Answer:
     fault = refusal(ledger.runtime, ControlEvent.RECYCLE_REQUESTED)
     if fault is not None:
         return Refused(fault)
-    now = arrival.now
     ledger.control(ControlEvent.RECYCLE_REQUESTED, now)
-    normalize(ledger, ledger.stored().receipts, arrival, adopt=True)
+    normalize(ledger, ledger.stored().receipts, now, adopt=True)
     ledger.control(ControlEvent.RECYCLE_SUCCEEDED, now)
     ledger.announce_topology(RuntimeRecycled(ledger.runtime.runtime_id))
     ledger.pending.effect(Rebuild())
     return Report(_name(command), {"inputs_transferred": len(ledger.active)})
 
 
-def _recover(ledger: Ledger, arrival: Arrival) -> Answer:
+def _recover(ledger: Ledger, now: datetime) -> Answer:
     fault = refusal(ledger.runtime, ControlEvent.RECOVER_REQUESTED)
     if fault is not None:
         return Refused(fault)
-    report = normalize(ledger, ledger.stored().receipts, arrival, adopt=True)
+    report = normalize(ledger, ledger.stored().receipts, now, adopt=True)
     if refusal(ledger.runtime, ControlEvent.RECOVER_REQUESTED) is None and ledger.run is None:
-        ledger.control(ControlEvent.RECOVER_REQUESTED, arrival.now)
-        ledger.control(ControlEvent.RECOVERY_SUCCEEDED, arrival.now)
+        ledger.control(ControlEvent.RECOVER_REQUESTED, now)
+        ledger.control(ControlEvent.RECOVERY_SUCCEEDED, now)
     ledger.pending.effect(Rebuild())
     return report
 
@@ -188,18 +187,13 @@ def _recover(ledger: Ledger, arrival: Arrival) -> Answer:
 
 
 def _cancel_run(ledger: Ledger, command: CancelRun, arrival: Arrival) -> Answer:
-    """Ask the executor to cancel, and let what comes back wait until something wakes the runtime.
-
-    Otherwise it would be run again at once, and a cancel would be a restart. A run that no executor
-    has taken yet is over at once.
-    """
+    """Ask the executor to cancel. A run that no executor has taken yet is over at once."""
     run = ledger.run
     if run is None:
         return Refused("cancel_run: no run is in flight")
     if command.run_id not in (None, run.run_id):
         return Refused(f"cancel_run: run {command.run_id} is not the current run")
     ledger.pending.effect(SignalExecutor(SignalKind.CANCEL_RUN, run.run_id))
-    ledger.set_runtime(arrival.now, woken=False)
     if run.state is RunState.REQUESTED:
         endings.cancel(ledger, run, arrival)
     return Report(_name(command), {"runs_cancelled": 1})
@@ -234,6 +228,8 @@ def _abandon_all(ledger: Ledger, reason: AbandonReason, now: datetime) -> int:
 
 
 def _set_silent_intents(ledger: Ledger, command: SetSilentIntents, now: datetime) -> Answer:
+    if ledger.runtime.state.is_terminal:
+        return Refused(f"set_silent_intents: the runtime is {ledger.runtime.state}")
     ledger.set_runtime(now, silent_intents=command.intents)
     return Report(_name(command), {"intents": len(command.intents)})
 

@@ -18,8 +18,7 @@ from schemas.lifecycle import AbandonReason, InputState, RunState, RuntimeState
 from schemas.outcomes import CompletedOutcome, Consumed, Report
 from schemas.policy import WakeMode
 from schemas.records import InputRecord, RunRecord
-from worker.driver import endings, retry
-from worker.driver.arrival import Arrival
+from worker.driver import endings
 from worker.driver.input_table import RECOVERY_REASONS, InputEvent
 from worker.driver.ledger import Ledger
 
@@ -31,20 +30,16 @@ _APPLIED: Final = (InputState.APPLIED, InputState.APPLIED_PENDING_CONSUMPTION)
 _KEPT_STATES: Final = (RuntimeState.RETIRED, RuntimeState.STOPPED, RuntimeState.DESTROYED)
 
 
-def normalize(ledger: Ledger, receipts: Receipts, arrival: Arrival, *, adopt: bool) -> Report:
+def normalize(ledger: Ledger, receipts: Receipts, now: datetime, *, adopt: bool) -> Report:
     """Bring inputs, run and runtime to a state that can go on.
 
     ``receipts`` holds the (run, sequence) of those that are stored. With ``adopt``, a current run
     whose lease has not expired stays current: its executor is alive elsewhere.
     """
-    now = arrival.now
-    run = ledger.run
     found = len(ledger.active)
     details = _settle_run(ledger, now, adopt=adopt)
     requeued, abandoned = _settle_inputs(ledger, receipts, now)
     ledger.lanes.restore(requeued)
-    if run is not None and ledger.run is None and _has_expired(run, now):
-        abandoned += _judge(ledger, run, requeued, arrival)
     if any(_wakes(record) for record in requeued):
         ledger.keep_going(now)
     ledger.asked_to_wake = ledger.runtime.woken and len(ledger.lanes) > 0
@@ -135,23 +130,6 @@ def _requeue(
     )
     ledger.announce_input(InputQueued(record.input_id))
     return moved
-
-
-def _judge(ledger: Ledger, run: RunRecord, requeued: list[InputRecord], arrival: Arrival) -> int:
-    """Bound how often a run may take its executor and its worker with it before it is noticed.
-
-    A run found with its lease expired has failed. That counts once attempts are used up; until
-    then its inputs are simply tried again. Answers how many inputs were given up.
-    """
-    mine = [record for record in requeued if record.last_run_id == run.run_id]
-    attempts = max((record.attempt_count for record in mine), default=0)
-    if attempts < ledger.options.max_attempts:
-        return 0
-    if len(run.batch) == 1:
-        endings.give_up(ledger, mine[0], endings.LEASE_EXPIRED, arrival.now)
-        return 1
-    endings.plan_retry(ledger, mine, retry.halved(len(mine)), arrival, delayed=True)
-    return 0
 
 
 def _wakes(record: InputRecord) -> bool:

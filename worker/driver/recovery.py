@@ -13,7 +13,6 @@ from schemas.lifecycle import InputState, Lane
 from schemas.outcomes import Report
 from schemas.policy import PolicyDecision
 from schemas.records import InputRecord, StoredRuntime
-from worker.driver.arrival import Arrival
 from worker.driver.driver import Driver
 from worker.driver.ledger import Ledger
 from worker.driver.normalize import normalize
@@ -39,7 +38,6 @@ def recover(
     now: datetime,
     options: DriverOptions,
     adopt_live_runs: bool = True,
-    jitter: float = 0.0,
 ) -> Recovered:
     """Make a driver of a stored runtime.
 
@@ -48,7 +46,6 @@ def recover(
         now: The moment.
         options: The bounds of the driver.
         adopt_live_runs: Whether a current run whose lease has not expired stays current.
-        jitter: Chance, in [0, 1), for the backoff of a run found dead once too often.
 
     Raises:
         CorruptRuntimeError: The runtime has ended, and active inputs are stored.
@@ -59,7 +56,7 @@ def recover(
             f"runtime {stored.runtime.runtime_id} is {stored.runtime.state} "
             f"and has {len(ledger.active)} active inputs"
         )
-    report = normalize(ledger, stored.receipts, Arrival(now, jitter=jitter), adopt=adopt_live_runs)
+    report = normalize(ledger, stored.receipts, now, adopt=adopt_live_runs)
     ledger.settle(now)
     quarantined = tuple(f"quarantined {row.input_id}: {row.detail}" for row in stored.corrupt)
     return Recovered(Driver(ledger), replace(report, details=report.details + quarantined))
