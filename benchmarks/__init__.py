@@ -1,0 +1,1 @@
+"""Benchmarks: a command each, a table out, JSON beside it; ratios, because machines differ."""
