@@ -235,7 +235,7 @@ def _reason(error: Exception) -> str:
         case S3Error():
             hint = ": check the keys and their rights" if error.code in _REFUSED else ""
             return f"the server answers {error.code}{hint}"
-        case MinioException():
+        case MinioException() | ParseError():
             return "the server answers with a failure that is not S3's"
         case urllib3.exceptions.MaxRetryError():
             return f"not reached ({type(error.reason).__name__})"

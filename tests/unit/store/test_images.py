@@ -119,7 +119,9 @@ def test_an_events_payload_is_left_alone_when_it_has_blocks_beside_it() -> None:
 
 @pytest.mark.parametrize("input_type", ["prompt", "peer", "flow_step", "external_event"])
 async def test_images_come_back_as_they_were_sent(input_type: str) -> None:
-    payload = dumped(an_input(input_type, blocks=[image(), image(GIF, "image/gif"), image()]))
+    text = {"type": "text", "text": "between"}
+    sent = [image(), text, image(GIF, "image/gif"), image()]
+    payload = dumped(an_input(input_type, blocks=sent))
     taken = externalize(payload)
     blobs = MemoryBlobStore()
     for stored in taken.blobs:
