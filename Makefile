@@ -40,7 +40,7 @@ lint: venv ## style, types, the direction of imports, generated files that have 
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/meerkat-worker schemas check
 	@$(PYTHON) -m worker.documentation --check
 	@$(PYTHON) -m worker.driver.diagram --check

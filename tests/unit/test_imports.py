@@ -11,6 +11,7 @@ _DRIVER = sorted((_ROOT / "worker/driver").rglob("*.py"))
 
 # The driver is a function of its arguments: no clock, no chance, no loop, no file.
 _ALLOWED = {
+    "binascii",
     "collections",
     "dataclasses",
     "datetime",
@@ -24,6 +25,7 @@ _ALLOWED = {
     "tomllib",
     "types",
     "typing",
+    "uuid.UUID",  # to read one; never to make one
     "__future__",
     "msgspec",
     "schemas",
