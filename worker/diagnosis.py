@@ -6,7 +6,8 @@ import contextlib
 import difflib
 import enum
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -14,7 +15,10 @@ from pamqp.commands import Basic
 
 from schemas.content import blob
 from store.blobs import open_blobs
-from store.errors import BlobMissingError, StoreError
+from store.checkup import Facts, facts
+from store.errors import BlobMissingError, SchemaError, StoreError
+from store.open import open_store
+from store.ports import WorkerPresence
 from worker.broker.connection import Channel, Connection
 from worker.broker.errors import BrokerError, QueueMissingError, TopologyClashError, translated
 from worker.broker.topology import Layout, Topology, require_version
@@ -204,3 +208,40 @@ async def blob_findings(settings: Settings) -> list[Finding]:
     except StoreError as error:
         return [wrong("blobs", error, remedy)]
     return [ok("blobs", "a blob was put, read and deleted")]
+
+
+# --- the database --------------------------------------------------------------------------------
+
+
+async def database_findings(settings: Settings) -> list[Finding]:
+    """Look at the database: reachable, migrated, durable; and at the workers that share it."""
+    part = "database"
+    try:
+        store = await open_store(settings.database_url)
+    except SchemaError as error:
+        return [wrong(part, error, "meerkat-worker migrate")]
+    except StoreError as error:
+        return [wrong(part, error, "start it, or set MEERKAT_DATABASE_URL to where it is")]
+    try:
+        found = await facts(store.database)
+        return [_durability(found), _workers(await store.workers(), settings)]
+    except StoreError as error:
+        return [wrong(part, error, "let this user read and write it")]
+    finally:
+        await store.close()
+
+
+def _durability(found: Facts) -> Finding:
+    settings = ", ".join(f"{name}={value}" for name, value in found.settings.items())
+    what = f"{found.product} {found.version}, schema up to date, {settings}"
+    if found.durable:
+        return ok("database", what)
+    return wrong("database", what, "make commits durable: an ack may outlive its commit otherwise")
+
+
+def _workers(workers: Sequence[WorkerPresence], settings: Settings) -> Finding:
+    horizon = datetime.now(UTC) - timedelta(seconds=settings.worker_ttl)
+    alive = [worker.worker_id for worker in workers if worker.heartbeat_at >= horizon]
+    if alive:
+        return ok("workers", f"{len(alive)} alive: {', '.join(sorted(alive))}")
+    return note("workers", "none alive", "start one: meerkat-worker run")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -16,16 +15,7 @@ from worker.settings import LogFormat, LogLevel
 
 _SECRET = "hunter2"
 
-
-@pytest.fixture(autouse=True)
-def _as_found() -> Iterator[None]:
-    """Put logging back as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logging_as_found")
 
 
 def _configured(form: LogFormat, level: LogLevel = LogLevel.INFO) -> io.StringIO:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from worker.cli.entry import entry
+from worker.cli.invocation import invoke
 
 
 def main() -> None:
     """Run ``meerkat-worker`` on the arguments of this process and end it with its exit code."""
-    sys.exit(entry(sys.argv[1:]))
+    sys.exit(invoke(sys.argv[1:]))

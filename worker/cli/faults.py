@@ -36,6 +36,8 @@ def fault_of(error: Exception) -> Failure | None:
     """Classify an error; None means that nobody foresaw it."""
     if isinstance(error, Failure):
         return error
+    if isinstance(error, ExceptionGroup):
+        return _first([fault_of(each) for each in error.exceptions])
     for ancestor in type(error).__mro__:
         code = KNOWN.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
         if code is not None:
@@ -43,3 +45,8 @@ def fault_of(error: Exception) -> Failure | None:
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(ExitCode.UNUSABLE, f"{error.filename}: {error.strerror}")
     return None
+
+
+def _first(faults: list[Failure | None]) -> Failure | None:
+    """Of many things that went wrong at once, tell one; if any was not foreseen, that counts."""
+    return None if None in faults else faults[0]

@@ -63,7 +63,7 @@ def facts(title: str, pairs: Mapping[str, object]) -> None:
 
 def text(content: str) -> None:
     """Show text to a person, as it is, inert."""
-    console().print(Text(inert(content)))
+    console().print(Text(inert(content)), soft_wrap=True)
 
 
 def cell(value: object) -> Text:

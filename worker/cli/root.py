@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module, metadata
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -49,7 +49,7 @@ class Deferred(TyperCommand):
 
         log.quiet()
         module = import_module(f"worker.cli.{str(self.name).replace('-', '_')}")
-        command: TyperCommand | TyperGroup = typer.main.get_command(module.app)
+        command = cast("TyperCommand | TyperGroup", typer.main.get_command(module.app))
         command.name = self.name
         return command
 

@@ -1,4 +1,4 @@
-"""The entry: runs one command and turns however it ends into an exit code."""
+"""The invocation: runs one command and turns however it ends into an exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.masking import masked
 from worker.terminal import inert
 
 
-def entry(arguments: Sequence[str]) -> int:
+def invoke(arguments: Sequence[str]) -> int:
     """Run the command line and answer its exit code."""
     try:
         app(list(arguments), prog_name=PROGRAM)
