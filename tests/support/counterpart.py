@@ -9,6 +9,7 @@ from uuid import UUID
 import aio_pika
 import msgspec
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractRobustConnection
+from pamqp.commands import Queue
 from uuid_utils.compat import uuid7
 
 from schemas.envelope import (
@@ -160,17 +161,26 @@ class Counterpart:
 
     async def waiting_in(self, queue: str) -> int:
         """Count the messages of a queue that nobody holds."""
-        channel = await self._connection.channel()
-        declared = await channel.declare_queue(queue, passive=True)
-        await channel.close()
-        return declared.declaration_result.message_count or 0
+        return (await self._declared(queue)).message_count or 0
 
     async def is_unattended(self, queue: str) -> bool:
         """Tell whether nobody consumes a queue."""
+        return (await self._declared(queue)).consumer_count == 0
+
+    async def is_attended(self, pool: str, by: int = 1) -> bool:
+        """Tell whether so many executors consume a pool."""
+        return (await self._declared(self.topology.pool_queue(pool))).consumer_count == by
+
+    async def is_in_hand(self, pool: str) -> bool:
+        """Tell whether all requests of a pool are in somebody's hand."""
+        return (await self._declared(self.topology.pool_queue(pool))).message_count == 0
+
+    async def _declared(self, queue: str) -> Queue.DeclareOk:
         channel = await self._connection.channel()
-        declared = await channel.declare_queue(queue, passive=True)
-        await channel.close()
-        return declared.declaration_result.consumer_count == 0
+        try:
+            return (await channel.declare_queue(queue, passive=True)).declaration_result
+        finally:
+            await channel.close()
 
     async def _hear(self, message: AbstractIncomingMessage) -> None:
         envelope = Envelope(
