@@ -43,7 +43,6 @@ lint: venv ## style, types, the direction of imports, generated files that have 
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/meerkat-worker schemas check
 	@$(PYTHON) -m worker.documentation --check
-	@$(PYTHON) -m worker.driver.diagram --check
 
 format: venv ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix
@@ -64,7 +63,6 @@ chaos: venv ## kill things at random for SECONDS (60) from SEED, then check ever
 docs: venv ## write again what is generated: schemas, settings, commands, state diagrams
 	@$(BIN)/meerkat-worker schemas export
 	@$(PYTHON) -m worker.documentation
-	@$(PYTHON) -m worker.driver.diagram write
 
 clean: ## remove what was built and cached; keeps .venv and demo databases
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist
