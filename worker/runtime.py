@@ -173,10 +173,9 @@ class Runtime:
                 now=now,
                 options=around.options,
                 adopt_live_runs=around.adopt_live_runs,
-                jitter=around.jitter(),
             )
         except CorruptRuntimeError as error:
-            log.error("runtime: corrupt", runtime_id=self.runtime_id, why=str(error))
+            log.critical("runtime: corrupt", runtime_id=self.runtime_id, why=str(error))
             return None
         self._driver, self._corrupt = recovered.driver, stored.corrupt
         around.observer.activated(self.runtime_id, monotonic() - started)

@@ -3,48 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
+from contextlib import AsyncExitStack
 
+from worker.broker.connection import Connection
+from worker.executor import Executor, load
 from worker.health import Health, serving
 from worker.metrics import Metrics
 from worker.settings import Settings
-from worker.wiring import connected, wire
+from worker.shutdown import stop_on_signals
+from worker.wiring import Connections, connected, wire
 
 
 async def serve(settings: Settings, *, executor: str | None = None) -> None:
-    """Run a worker process until SIGTERM or SIGINT. See ``connected`` for what can be wrong."""
-    stop = asyncio.Event()
-    stop_on_signals(stop)
+    """Run a worker process until SIGTERM or SIGINT; see ``connected`` for what can be wrong.
+
+    Args:
+        settings: What it is told.
+        executor: ``module:name`` of an executor to run inside the process, for small set-ups.
+    """
+    agent = load(executor) if executor else None
     metrics, health = Metrics(), Health()
     health.expect("worker", "broker", "database")
-    async with contextlib.AsyncExitStack() as stack:
-        connections = await stack.enter_async_context(connected(settings))
-        worker = wire(settings, connections, metrics, health)
-        await worker.declarer.shared()
-        health.up("database")
-        connections.consuming.observe(
-            lambda up: health.up("broker") if up else health.down("broker", "no connection")
-        )
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(stop_on_signals(stop))
         if settings.health_port:
             await stack.enter_async_context(
                 serving(health, metrics, settings.health_host, settings.health_port)
             )
-        await worker.run(stop)
+        connections = await stack.enter_async_context(connected(settings))
+        worker = wire(settings, connections, metrics, health)
+        await worker.declarer.shared()
+        health.up("database")
+        connections.consuming.observe(lambda link: _report_broker(health, link))
+        async with asyncio.TaskGroup() as group:
+            if agent is not None:
+                group.create_task(_perform(agent, settings, connections, stop), name="executor")
+            await worker.run(stop)
 
 
-def stop_on_signals(stop: asyncio.Event) -> None:
-    """Have SIGTERM and SIGINT set the event; the second one ends the process at once.
+async def _perform(
+    agent: Executor, settings: Settings, connections: Connections, stop: asyncio.Event
+) -> None:
+    await agent.serve(
+        settings.amqp_url,
+        namespace=settings.namespace,
+        layout=settings.layout,
+        blobs=connections.blobs,
+        drain_seconds=settings.drain_seconds,
+        stop=stop,
+    )
 
-    Nothing is lost by that: what is not committed was not acked.
-    """
-    loop = asyncio.get_running_loop()
 
-    def ask() -> None:
-        stop.set()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, ask)
+def _report_broker(health: Health, connection: Connection | None) -> None:
+    if connection is None:
+        health.down("broker", "no connection")
+    else:
+        health.up("broker")

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 from typing import Any, Final
 
 import structlog
@@ -86,11 +87,16 @@ class Worker:
         passivated = self.runtimes.passivate()
         if passivated:
             self.metrics.passivations.labels("idle").inc(passivated)
-        self.metrics.active_runtimes.set(len(self.runtimes))
-        self.metrics.queues_live.set(len(self.subscriptions.live))
-        oldest = self.outbox.oldest
-        age = (now() - oldest).total_seconds() if oldest else 0.0
-        self.metrics.outbox_age_seconds.set(age)
+        self._measure()
+
+    def _measure(self) -> None:
+        taking, metrics = self.subscriptions, self.metrics
+        metrics.active_runtimes.set(len(self.runtimes))
+        metrics.queues_live.set(len(taking.live))
+        metrics.open_deliveries.set(taking.open_deliveries)
+        metrics.oldest_delivery_seconds.set(monotonic() - (taking.oldest_open or monotonic()))
+        decided = self.outbox.oldest
+        metrics.outbox_age_seconds.set((now() - decided).total_seconds() if decided else 0)
 
     async def _watch_database(self) -> None:
         """Stop consuming when deliveries had to be given back; go on when the database answers."""

@@ -1,0 +1,41 @@
+"""A deployment of each test's own, on the run's shared broker."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import Deployment
+from tests.support.ledger import Ledger
+
+
+@pytest.fixture
+async def deployment(tmp_path: Path, amqp_url: str, namespace: str) -> Deployment:
+    """A migrated SQLite file and the shared broker; processes are the test's to start."""
+    database_url = f"sqlite+aiosqlite:///{tmp_path / 'meerkat.db'}"
+    made = Deployment(tmp_path, amqp_url, namespace, database_url)
+    await made.migrate()
+    return made
+
+
+@pytest.fixture
+async def ledger(deployment: Deployment) -> AsyncIterator[Ledger]:
+    """What the workers committed."""
+    async with deployment.store() as store:
+        yield Ledger(store)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the database file's write lock: nobody can commit."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
