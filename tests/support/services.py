@@ -8,19 +8,17 @@ without xdist takes the same road.
 
 import contextlib
 import json
-import shutil
 import socket
 import socketserver
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, TypeVar, assert_never
 
 from worker.sandbox import S3Address, start_object_store, start_postgresql, start_rabbitmq
+from worker.sandbox.enclosure import Enclosure
 
 _ANSWER_SECONDS = 1000.0
 
@@ -93,8 +91,8 @@ class Desk:
 
     def __init__(self) -> None:
         self._services = Services()
-        self._directory = Path(tempfile.mkdtemp(prefix="meerkat-tests-"))
-        self.path = str(self._directory / "desk.sock")
+        self._enclosure = Enclosure("tests")
+        self.path = str(self._enclosure.directory / "desk.sock")
         self._server = _Server(self.path, self._services)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
         self._thread.start()
@@ -105,7 +103,7 @@ class Desk:
         self._thread.join()
         self._server.server_close()
         self._services.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._enclosure.close()
 
 
 def ask(desk: str, service: Shared) -> dict[str, Any]:
