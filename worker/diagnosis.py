@@ -20,7 +20,8 @@ from store.errors import BlobMissingError, SchemaError, StoreError
 from store.open import open_store
 from store.ports import WorkerPresence
 from worker.broker.connection import Channel, Connection
-from worker.broker.errors import BrokerError, QueueMissingError, TopologyClashError, translated
+from worker.broker.errors import BrokerError, TopologyClashError, translated
+from worker.broker.inspect import QueueFacts, queue_facts
 from worker.broker.topology import Layout, Topology, require_version
 from worker.settings import PREFIX, Settings, catalogue
 
@@ -139,7 +140,7 @@ async def _layout(connection: Connection, settings: Settings) -> Finding:
     topology = Topology(settings.namespace, Layout.parse(settings.layout))
     part = "broker layout"
     try:
-        if await _depth(connection, topology.registrations) is None:
+        if await queue_facts(connection, topology.registrations) is None:
             return note(part, f"namespace {settings.namespace} is not laid out; run does it")
         async with _channel(connection) as channel:
             await topology.declare_shared(channel)
@@ -154,25 +155,14 @@ async def _executors(connection: Connection, settings: Settings) -> Finding:
     topology = Topology(settings.namespace, Layout.parse(settings.layout))
     part = f"pool {settings.pool}"
     try:
-        found = await _depth(connection, topology.pool_queue(settings.pool))
+        found = await queue_facts(connection, topology.pool_queue(settings.pool))
     except BrokerError as error:
         return wrong(part, error, "look at the broker's log")
-    ready, executors = found or (0, 0)
-    if executors:
-        return ok(part, f"{executors} executors, {ready} run requests waiting")
+    seen = found or QueueFacts(ready=0, consumers=0)
+    if seen.consumers:
+        return ok(part, f"{seen.consumers} executors, {seen.ready} run requests waiting")
     remedy = "start one: meerkat-worker executor MODULE:NAME"
-    return note(part, f"no executor, {ready} run requests waiting", remedy)
-
-
-async def _depth(connection: Connection, queue: str) -> tuple[int, int] | None:
-    """Ask for a queue's messages and consumers; None if there is no such queue."""
-    try:
-        async with _channel(connection) as channel:
-            with translated(f"cannot look at queue {queue}"):
-                found = await channel.queue_declare(queue, passive=True)
-    except QueueMissingError:
-        return None
-    return found.message_count or 0, found.consumer_count or 0
+    return note(part, f"no executor, {seen.ready} run requests waiting", remedy)
 
 
 @contextlib.asynccontextmanager

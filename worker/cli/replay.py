@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+import sys
 
 from worker.cli.options import JsonLines, source_of
 from worker.cli.root import noun
@@ -23,4 +23,4 @@ def replay(file: JsonLines = None) -> None:
     Example:  meerkat-worker replay trace.jsonl | jq .outcome
     """
     for step in steps(source_of(file)):
-        typer.echo(inert(step))
+        sys.stdout.write(inert(step) + "\n")
