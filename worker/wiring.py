@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from store.open import open_store
-
 from store.blobs import open_blobs
+from store.open import open_store
 from store.ports import BlobStore, RuntimeStore
 from worker.assembly import Assembler
 from worker.assignment import Membership
