@@ -94,7 +94,7 @@ class Desk:
         self._enclosure = Enclosure("tests")
         self.path = str(self._enclosure.directory / "desk.sock")
         self._server = _Server(self.path, self._services)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -4,19 +4,22 @@ testcontainers is a development dependency and is imported only here, and only w
 """
 
 import functools
-import gc
+import os
+import socket
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from worker.sandbox.ports import free_port
 from worker.sandbox.unavailable import ServiceUnavailable
 
 _STOP_SECONDS = 30
 _ENGINE_SECONDS = 5
+_ENGINE_PORT = 2375
+_DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +40,27 @@ _CREATION = threading.Lock()
 @functools.cache
 def engine_answers() -> bool:
     """Ask the Docker engine itself: its command may be on the PATH without one."""
-    # A client that finds no engine leaves its socket open, for the collector to complain about
-    # in the middle of something else: collect it here.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        answer = _ask_engine()
-        gc.collect()
-    return answer
+    # Knock first: a client that finds nobody leaves its socket open for the collector, which
+    # complains about it in the middle of something else.
+    return _somebody_listens() and _ask_engine()
+
+
+def _somebody_listens() -> bool:
+    address = urlsplit(os.environ.get("DOCKER_HOST") or _DEFAULT_ENGINE)
+    try:
+        match address.scheme:
+            case "unix":
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.settimeout(_ENGINE_SECONDS)
+                    connection.connect(address.path)
+            case "tcp" | "http" | "https":
+                where = (address.hostname or "localhost", address.port or _ENGINE_PORT)
+                socket.create_connection(where, _ENGINE_SECONDS).close()
+            case _:
+                return True  # ssh and the like: only the client knows how to knock
+    except OSError:
+        return False
+    return True
 
 
 def _ask_engine() -> bool:
