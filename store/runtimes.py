@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.ids import InputId, RunId, RuntimeId
@@ -25,7 +25,7 @@ from store import codec
 from store.codec import READ_ERRORS, Codec, Values
 from store.engine import Database, named
 from store.errors import DamagedRowError
-from store.tables import inputs, receipts, runs, runtimes, snapshots
+from store.tables import inputs, is_active, receipts, runs, runtimes, snapshots
 
 log = structlog.get_logger()
 
@@ -206,7 +206,7 @@ async def _active_rows(
     order = (inputs.c.sequence, inputs.c.input_id)
     query = (
         select(*_WITHOUT_PAYLOAD)
-        .where(inputs.c.runtime_id == runtime_id, text("active"))
+        .where(inputs.c.runtime_id == runtime_id, is_active)
         .order_by(*order)
         .limit(CHUNK)
     )

@@ -9,11 +9,13 @@ from schemas.ids import InputId, RuntimeId
 from schemas.records import Known, OutboxMessage, SnapshotRecord, StoredRuntime
 from store.codec import Codec
 from store.commit import GroupCommit
+from store.dead_letters import DeadLetters
 from store.dedupe import Dedupe
 from store.engine import Database
 from store.outbox import Outbox
 from store.ports import Commit, CommitResult, DueTimer, Lookup, WorkerPresence
 from store.presence import Presences
+from store.queries import Queries
 from store.runtimes import Runtimes
 from store.timers import Timers
 from store.writes import Statements
@@ -24,12 +26,17 @@ class SqlStore:
 
     Attributes:
         database: The database itself.
+        queries: What people ask about runtimes.
+        dead_letters: What people ask about dead letters, and do with them.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
         codec = Codec(database.flavour.uuid, database.flavour.moment)
-        self._commits = GroupCommit(database, codec, Statements(database.flavour, database.dialect))
+        statements = Statements(database.flavour, database.dialect)
+        self.queries = Queries(database, codec)
+        self.dead_letters = DeadLetters(database, codec, statements)
+        self._commits = GroupCommit(database, codec, statements)
         self._runtimes = Runtimes(database, codec)
         self._dedupe = Dedupe(database, codec)
         self._outbox = Outbox(database, codec)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from sqlalchemy import Text, bindparam, cast, delete, text
+from sqlalchemy import Text, bindparam, cast, delete
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import Column, Table
 from sqlalchemy.sql.dml import UpdateBase
@@ -174,7 +174,7 @@ def _quarantine(_flavour: Flavour) -> _Statement:
     inputs = tables.inputs.c
     where = (
         inputs.runtime_id == bindparam("runtime_id"),
-        text("active"),
+        tables.is_active,
         cast(inputs.input_id, Text) == bindparam("raw_id", type_=Text()),
     )
     return tables.inputs.delete().where(*where), ("runtime_id", "raw_id")

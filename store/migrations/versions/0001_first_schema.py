@@ -212,9 +212,7 @@ def _dead_letters() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
     )
     op.create_index(
-        "dead_letters_group",
-        "dead_letters",
-        ["status", "fingerprint", "last_at", "first_at", "reason"],
+        "dead_letters_group", "dead_letters", ["fingerprint", "status", "last_at", "first_at"]
     )
     op.create_index("dead_letters_last_at", "dead_letters", ["last_at", "id"])
     op.create_index("dead_letters_message", "dead_letters", ["message_id"])
