@@ -8,16 +8,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-import structlog
-
 from worker.broker.backoff import Backoff
 from worker.broker.connection import Connection, address_of
 from worker.broker.errors import BrokerError, BrokerUnavailableError
+from worker.logger import Logger
 
 STEADY_SECONDS: Final = 5.0
 """A connection that lived this long was a good one: the next backoff begins anew."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 Observer = Callable[[Connection | None], None]
 """Told the new connection when the link comes up, and None when it goes down."""

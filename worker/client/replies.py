@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import structlog
 from uuid_utils.compat import uuid7
 
 from schemas.envelope import Envelope
@@ -18,14 +17,16 @@ from worker.broker.delivery import Delivery
 from worker.broker.errors import BrokerError, translated
 from worker.broker.link import Link
 from worker.broker.topology import Topology
+from worker.logger import Logger
 
 EXPIRES_SECONDS: Final = 600
 """How long the broker keeps the queue of a client that is away."""
 
 _RPC_SECONDS: Final = 15.0
+_RELEASE_SECONDS: Final = 2.0
 _PREFETCH: Final = 200
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Replies:
@@ -41,6 +42,7 @@ class Replies:
         self._link = link
         self._waiting: dict[str, list[asyncio.Future[Envelope]]] = {}
         self._listening = asyncio.Event()
+        self._consumer: Consumer | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def ready(self) -> None:
@@ -67,6 +69,8 @@ class Replies:
             return
         self._task.cancel()
         await asyncio.wait({self._task})
+        if self._consumer is not None:
+            await self._consumer.release(deadline=_RELEASE_SECONDS)
         connection = self._link.connection
         if connection is None or not connection.is_open:
             return
@@ -82,13 +86,13 @@ class Replies:
         while True:
             connection = await self._link.ready()
             try:
-                consumer = await self._listen(connection)
+                self._consumer = await self._listen(connection)
             except BrokerError as error:
                 log.warning("client.replies_unheard", queue=self.queue, reason=str(error))
             else:
                 backoff.reset()
                 self._listening.set()
-                await consumer.ended
+                await self._consumer.ended
                 self._listening.clear()
             await asyncio.sleep(backoff.delay())
 

@@ -107,7 +107,7 @@ class Run:
         waiting = self.waiting
         if strangers := [str(each) for each in inputs if each not in waiting]:
             raise ValueError(f"expected inputs that wait in this run, got {', '.join(strangers)}")
-        return inputs
+        return tuple(dict.fromkeys(inputs))
 
     def _receipt(
         self, applied: tuple[InputId, ...], snapshot: bytes | None, messages: int | None

@@ -356,10 +356,9 @@ async def test_runs_are_performed_side_by_side(counterpart: Counterpart, serving
 
 
 async def test_a_request_is_acked_only_when_its_start_is_confirmed(
-    counterpart: Counterpart, serving: Serving
+    counterpart: Counterpart, serving: Serving, amqp_url: str
 ) -> None:
     """An executor that dies before it could say that it began leaves the request to others."""
-    await counterpart.channel.exchange_delete(counterpart.topology.inbox)
     executor = Executor()
     performed: list[Run] = []
 
@@ -367,16 +366,23 @@ async def test_a_request_is_acked_only_when_its_start_is_confirmed(
     async def agent(run: Run) -> None:
         performed.append(run)
 
-    serving.start(executor)  # declares the exchange again
-    await eventually(lambda: counterpart.is_attended("default"))
-    await counterpart.channel.exchange_delete(counterpart.topology.inbox)
-    request = await counterpart.request_run()
-    await eventually(lambda: counterpart.is_in_hand("default"))
-    assert not performed
-    await counterpart.declare()
-    await counterpart.listen("agent")
-    assert isinstance(await ending(counterpart, request), RunCompleted)
-    assert len(performed) == 1
+    async with Proxy.before(amqp_url) as proxy:
+        served = serving.start(executor, url=proxy.address(amqp_url))
+        await eventually(lambda: counterpart.is_attended("default"))
+        await counterpart.channel.exchange_delete(counterpart.topology.inbox)
+        request = await counterpart.request_run()
+        pool = counterpart.topology.pool_queue("default")
+        await eventually(lambda: counterpart.is_in_hand("default"))
+        proxy.refuse()
+        await eventually(lambda: counterpart.waiting_in(pool), promise="the request is back")
+        assert not performed
+        await counterpart.declare()
+        await counterpart.listen("agent")
+        await proxy.heal()
+        assert isinstance(await ending(counterpart, request), RunCompleted)
+        assert len(performed) == 1
+        serving.stop()
+        await served
 
 
 async def test_a_request_that_comes_again_is_performed_once(
