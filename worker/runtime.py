@@ -220,7 +220,7 @@ class Runtime:
         return True
 
     async def _fail(self, item: Item, why: str) -> bool:
-        """Give back a message that cannot be handled, or bury it when it has failed often enough."""
+        """Give back a message that cannot be handled; bury it when it has failed often enough."""
         failures = item.delivery.delivery_count + 1
         if failures < MAX_FAILURES:
             return self._give_back([item], Disposition.RETURNED_FAILED)

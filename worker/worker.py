@@ -62,6 +62,7 @@ class Worker:
         async with self.publisher, self.subscriptions, asyncio.TaskGroup() as group:
             loops = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
             self.health.up("worker")
+            log.info("worker: running", worker_id=self.settings.worker_id)
             await stop.wait()
             await self._drain()
             for loop in loops:

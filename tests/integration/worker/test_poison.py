@@ -98,4 +98,4 @@ async def _has(ledger: Ledger, number: int) -> bool:
 
 
 def _declared(deployment: Deployment) -> bool:
-    return "broker.connected" in deployment.log("worker")
+    return "worker: running" in deployment.log("worker")
