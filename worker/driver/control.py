@@ -163,8 +163,8 @@ def _recycle(ledger: Ledger, command: Recycle, now: datetime) -> Answer:
     fault = refusal(ledger.runtime, ControlEvent.RECYCLE_REQUESTED)
     if fault is not None:
         return Refused(fault)
-    ledger.control(ControlEvent.RECYCLE_REQUESTED, now)
     normalize(ledger, ledger.stored().receipts, now, adopt=True)
+    ledger.control(ControlEvent.RECYCLE_REQUESTED, now)
     ledger.control(ControlEvent.RECYCLE_SUCCEEDED, now)
     ledger.announce_topology(RuntimeRecycled(ledger.runtime.runtime_id))
     ledger.pending.effect(Rebuild())

@@ -127,7 +127,8 @@ def _retry(plan: RetryPlan | None, now: datetime) -> Iterator[str]:
         return
     if plan.not_before > now:
         left = _seconds(now, plan.not_before)
-        yield f"It backs off after {_count(plan.failures, 'run')} that did not end well: {left} more."
+        runs = _count(plan.failures, "run")
+        yield f"It backs off for {left} more, after {runs} that did not end well."
     yield f"Until a culprit stands alone, a run takes {_count(plan.batch_limit, 'input')} at most."
 
 
