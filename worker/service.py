@@ -9,6 +9,7 @@ from worker.broker.connection import Connection
 from worker.executor import Executor, load
 from worker.health import Health, serving
 from worker.metrics import Metrics
+from worker.observation import Observation
 from worker.settings import Settings
 from worker.shutdown import stop_on_signals
 from worker.wiring import Connections, connected, wire
@@ -32,7 +33,7 @@ async def serve(settings: Settings, *, executor: str | None = None) -> None:
                 serving(health, metrics, settings.health_host, settings.health_port)
             )
         connections = await stack.enter_async_context(connected(settings))
-        worker = wire(settings, connections, metrics, health)
+        worker = wire(settings, connections, Observation(metrics, health))
         await worker.declarer.shared()
         health.up("database")
         connections.consuming.observe(lambda link: _report_broker(health, link))

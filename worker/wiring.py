@@ -27,7 +27,6 @@ from worker.committer import Committer
 from worker.dispatch import Dispatch
 from worker.driver.options import DriverOptions
 from worker.driver.policy import DEFAULT_POLICY, load_policy
-from worker.health import Health
 from worker.metrics import Metrics
 from worker.observation import Observation
 from worker.outbox import Outbox
@@ -78,12 +77,11 @@ def _link(settings: Settings, purpose: str) -> Link:
     return Link(settings.amqp_url, f"meerkat-worker {settings.worker_id} {purpose}")
 
 
-def wire(settings: Settings, connections: Connections, metrics: Metrics, health: Health) -> Worker:
+def wire(settings: Settings, connections: Connections, observation: Observation) -> Worker:
     """Put a worker together on open connections."""
     topology = Topology(settings.namespace, Layout.parse(settings.layout))
     publisher = Publisher(connections.publishing)
     declarer = Declarer(connections.publishing, topology, settings.pool)
-    observation = Observation(metrics, health)
     committer = Committer(
         connections.store,
         grace=settings.database_grace,
@@ -129,9 +127,11 @@ def wire(settings: Settings, connections: Connections, metrics: Metrics, health:
         declarer=declarer,
         outbox=outbox,
         runtimes=runtimes,
-        placement=_placement(settings, connections, topology, subscriptions, metrics, nudge),
-        metrics=metrics,
-        health=health,
+        placement=_placement(
+            settings, connections, topology, subscriptions, observation.metrics, nudge
+        ),
+        metrics=observation.metrics,
+        health=observation.health,
     )
 
 
