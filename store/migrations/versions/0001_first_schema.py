@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from store.tables import Counter, Id, Moment
+from store.tables import Counter, Id, Moment, Name
 
 revision = "0001"
 down_revision = None
@@ -29,7 +29,7 @@ def upgrade() -> None:
 def _runtimes() -> None:
     op.create_table(
         "runtimes",
-        sa.Column("runtime_id", sa.Text(), primary_key=True),
+        sa.Column("runtime_id", Name, primary_key=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("owner", sa.Text()),
@@ -48,7 +48,7 @@ def _runtimes() -> None:
 def _inputs() -> None:
     op.create_table(
         "inputs",
-        sa.Column("runtime_id", sa.Text(), primary_key=True),
+        sa.Column("runtime_id", Name, primary_key=True),
         sa.Column("input_id", Id, primary_key=True),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -57,7 +57,7 @@ def _inputs() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("lane", sa.Text()),
         sa.Column("payload_digest", sa.Text(), nullable=False),
-        sa.Column("idempotency_key", sa.Text()),
+        sa.Column("idempotency_key", Name),
         sa.Column("supersession_key", sa.Text()),
         sa.Column("last_run_id", Id),
         sa.Column("last_boundary_sequence", sa.Integer()),
@@ -101,7 +101,7 @@ def _inputs() -> None:
 def _runs() -> None:
     op.create_table(
         "runs",
-        sa.Column("runtime_id", sa.Text(), primary_key=True),
+        sa.Column("runtime_id", Name, primary_key=True),
         sa.Column("run_id", Id, primary_key=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("boundary", sa.Text(), nullable=False),
@@ -122,7 +122,7 @@ def _runs() -> None:
 def _receipts() -> None:
     op.create_table(
         "receipts",
-        sa.Column("runtime_id", sa.Text(), primary_key=True),
+        sa.Column("runtime_id", Name, primary_key=True),
         sa.Column("run_id", Id, primary_key=True),
         sa.Column("sequence", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("boundary", sa.Text(), nullable=False),
@@ -138,7 +138,7 @@ def _receipts() -> None:
 def _snapshots() -> None:
     op.create_table(
         "snapshots",
-        sa.Column("runtime_id", sa.Text(), primary_key=True),
+        sa.Column("runtime_id", Name, primary_key=True),
         sa.Column("run_id", Id, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("blob_id", sa.Text()),
@@ -150,7 +150,7 @@ def _snapshots() -> None:
 def _commands() -> None:
     op.create_table(
         "commands",
-        sa.Column("runtime_id", sa.Text(), primary_key=True),
+        sa.Column("runtime_id", Name, primary_key=True),
         sa.Column("command_id", Id, primary_key=True),
         sa.Column("command", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
@@ -164,7 +164,7 @@ def _outbox() -> None:
         "outbox",
         sa.Column("position", Counter, primary_key=True, autoincrement=True),
         sa.Column("id", Id, nullable=False),
-        sa.Column("runtime_id", sa.Text()),
+        sa.Column("runtime_id", Name),
         sa.Column("exchange", sa.Text(), nullable=False),
         sa.Column("routing_key", sa.Text(), nullable=False),
         sa.Column("properties", sa.Text(), nullable=False),
@@ -178,7 +178,7 @@ def _outbox() -> None:
 def _timers() -> None:
     op.create_table(
         "timers",
-        sa.Column("runtime_id", sa.Text(), primary_key=True),
+        sa.Column("runtime_id", Name, primary_key=True),
         sa.Column("kind", sa.Text(), primary_key=True),
         sa.Column("due_at", Moment, nullable=False),
         sa.Column("run_id", Id),
@@ -191,12 +191,12 @@ def _dead_letters() -> None:
     op.create_table(
         "dead_letters",
         sa.Column("id", Id, primary_key=True),
-        sa.Column("runtime_id", sa.Text()),
+        sa.Column("runtime_id", Name),
         sa.Column("source_queue", sa.Text(), nullable=False),
-        sa.Column("message_id", sa.Text()),
+        sa.Column("message_id", Name),
         sa.Column("type", sa.Text()),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("fingerprint", Name, nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("first_at", Moment, nullable=False),
         sa.Column("last_at", Moment, nullable=False),
@@ -222,7 +222,7 @@ def _dead_letters() -> None:
 def _workers() -> None:
     op.create_table(
         "workers",
-        sa.Column("worker_id", sa.Text(), primary_key=True),
+        sa.Column("worker_id", Name, primary_key=True),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("started_at", Moment, nullable=False),
         sa.Column("heartbeat_at", Moment, nullable=False),
