@@ -81,7 +81,7 @@ class Stage:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "worker",
+                "worker.cli",
                 *arguments,
                 env={**os.environ, **self.environment},
                 stdout=log,

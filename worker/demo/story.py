@@ -34,9 +34,13 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All messages, in order, in two acts; the worker is killed between them."""
+    """All messages, in order, in two acts; the worker is killed between them.
+
+    ``picture`` is the base64 text of the inline image.
+    """
 
     acts: tuple[tuple[Scene, ...], tuple[Scene, ...]]
+    picture: str
     malformed_id: UUID = field(default_factory=new_id)
 
     @property
@@ -55,7 +59,8 @@ class Story:
 
 def story() -> Story:
     """Write the story anew, with new ids."""
-    return Story((_first_act(), _second_act()))
+    picture = b64encode(png(8, 8)).decode()
+    return Story((_first_act(), _second_act(picture)), picture)
 
 
 def _first_act() -> tuple[Scene, ...]:
@@ -82,27 +87,24 @@ def _turn(name: RuntimeId, round_: int) -> list[tuple[Draft, str]]:
     ]
 
 
-def _second_act() -> tuple[Scene, ...]:
+def _second_act(picture: str) -> tuple[Scene, ...]:
     burst = [
         Scene(name, ExternalEvent("build", {"body": f"build {n}"}, source_name="ci"), "event")
         for n in range(1, 6)
         for name in RUNTIMES
     ]
-    picture = Prompt("What is in this picture?", blocks=[_picture()])
+    image = Image("image/png", "inline", data=picture)
+    look = Prompt("What is in this picture?", blocks=[image])
     steer = Prompt("Stop, look at this first.", steer=True)
     notice = Operation("backup-9", OperationCompleted("backup-9", {"files": 120}))
     questions = [Scene(name, Prompt(f"Question 3 for {name}."), "prompt") for name in RUNTIMES]
     return (
         *burst,
-        Scene(RUNTIMES[1], picture, "prompt with an inline PNG"),
+        Scene(RUNTIMES[1], look, "prompt with an inline PNG"),
         Scene(RUNTIMES[2], notice, "operation"),
         Scene(RUNTIMES[2], steer, "steering prompt"),
         *questions,
     )
-
-
-def _picture() -> Image:
-    return Image("image/png", "inline", data=b64encode(png(8, 8)).decode())
 
 
 def png(width: int, height: int) -> bytes:
