@@ -59,6 +59,8 @@ def _cause(outcome: Refused | Conflict | Rejected | NotReady) -> Cause:
             return DeadLetterReason.CONFLICT, detail
         case Rejected(reason=reason):
             return DeadLetterReason.REJECTED, reason
+        case NotReady(known=True):
+            return Disposition.DUPLICATE, None
         case NotReady(state=state):
             return DeadLetterReason.NOT_READY, f"runtime is {state}: it takes no input"
         case _:

@@ -56,7 +56,7 @@ def redrawn(page: str) -> str:
         _, closed, after = rest.partition(end)
         if not marked or not closed:
             raise ValueError(f"expected {begin} and {end} in the page")
-        page = f"{before}{begin}\n{text}\n{end}{after}"
+        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
     return page
 
 
