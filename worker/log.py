@@ -11,14 +11,13 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from worker.masking import MASK, masked
+from worker.masking import MASK, is_secret, masked
 from worker.settings import LogFormat, LogLevel
 from worker.terminal import line
 
 PAYLOAD_FIELDS: Final = frozenset(
     {"blocks", "body", "data", "instructions", "payload", "session_snapshot", "snapshot", "text"}
 )
-SECRET_FIELDS: Final = frozenset({"authorization", "password", "secret", "secret_key", "token"})
 
 _CHATTY: Final = ("aio_pika", "aiormq", "aiosqlite", "asyncio", "sqlalchemy", "urllib3", "uvicorn")
 """Libraries that speak of what we log ourselves; only their warnings are of use."""
@@ -62,7 +61,7 @@ def discreet(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _discreet(name: str, value: object) -> object:
-    if name in SECRET_FIELDS:
+    if is_secret(name):
         return MASK
     if isinstance(value, bytes) or (name in PAYLOAD_FIELDS and isinstance(value, Sized)):
         return f"<{type(value).__name__} of {len(value)}>"

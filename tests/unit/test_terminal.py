@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.masking import masked
 from worker.terminal import inert, line
 
 
@@ -40,19 +39,3 @@ def test_json_made_inert_means_the_same(text: str) -> None:
 def test_a_line_stays_a_line(text: str) -> None:
     """No text can add a row to a table or to the log."""
     assert len(line(text).splitlines()) <= 1
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("amqp://user:pw@host:1/v", "amqp://user:***@host:1/v"),
-        ("see postgresql+asyncpg://u:p@ss@h/db now", "see postgresql+asyncpg://u:***@h/db now"),
-        ("s3://KEY:SECRET@host:1/b?x=1", "s3://KEY:***@host:1/b?x=1"),
-        ("a amqp://u:p@h/ b amqps://v:q@i/", "a amqp://u:***@h/ b amqps://v:***@i/"),
-        ("http://host/path:x@y", "http://host/path:x@y"),
-        ("nothing here: a@b", "nothing here: a@b"),
-    ],
-)
-def test_passwords_are_taken_out_of_addresses(text: str, shown: str) -> None:
-    """User and host stay readable, the password is gone."""
-    assert masked(text) == shown
