@@ -92,7 +92,7 @@ class Replies:
             else:
                 backoff.reset()
                 self._listening.set()
-                await self._consumer.ended
+                await asyncio.wait({self._consumer.ended})
                 self._listening.clear()
             await asyncio.sleep(backoff.delay())
 

@@ -67,7 +67,7 @@ class Signals:
             try:
                 consumer = await self._open(connection)
                 backoff.reset()
-                await consumer.ended
+                await asyncio.wait({consumer.ended})
             except BrokerError as error:
                 log.warning("executor.signals_unheard", reason=str(error))
             finally:
