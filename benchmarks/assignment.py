@@ -1,0 +1,68 @@
+"""An assignment: what a contender is told, as one JSON argument, and the result that it prints."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import msgspec
+
+from schemas.ids import RuntimeId
+from worker.broker.topology import Topology
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """What there is to be consumed, and where.
+
+    Attributes:
+        database: A SQLite file; made and, for the worker, migrated already.
+        messages: How many are in the queues, or will come.
+    """
+
+    url: str
+    namespace: str
+    runtimes: tuple[RuntimeId, ...]
+    messages: int
+    database: str
+
+    @property
+    def topology(self) -> Topology:
+        """The names on the broker."""
+        return Topology(self.namespace)
+
+    @property
+    def queue(self) -> str:
+        """The queue of the first runtime; the bare contenders consume no other."""
+        return self.topology.queue_of(self.runtimes[0])
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a contender measured.
+
+    Attributes:
+        seconds: From the first delivery to the last ack.
+        cpu_seconds: Processor time of its process over all of its life.
+        latencies_ms: Publish to commit, a value for each message that says when it was published.
+    """
+
+    messages: int
+    seconds: float
+    cpu_seconds: float
+    latencies_ms: tuple[float, ...] = ()
+
+    @property
+    def rate(self) -> float:
+        """Messages a second."""
+        return self.messages / self.seconds
+
+
+def received() -> Assignment:
+    """Read this process's assignment."""
+    return msgspec.json.decode(sys.argv[1], type=Assignment)
+
+
+def report(messages: int, seconds: float, latencies_ms: tuple[float, ...] = ()) -> None:
+    """Print the result; the last line of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    print(msgspec.json.encode(Result(messages, seconds, cpu_seconds, latencies_ms)).decode())

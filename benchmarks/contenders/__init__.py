@@ -1,0 +1,1 @@
+"""Contenders: programs that consume the same messages, each run in a process of its own."""

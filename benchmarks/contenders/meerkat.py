@@ -1,0 +1,108 @@
+"""Contenders c and d: the worker as ``meerkat-worker run`` wires it, for 100 runtimes or for one.
+
+Every message is decoded, looked up, decided by its runtime's driver, and committed with its
+history. Activations, and the first run request of each runtime, are part of what is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, monotonic_ns
+
+import uvloop
+
+from benchmarks.assignment import Assignment, received, report
+from benchmarks.messages import PUBLISHED_NS
+from schemas.ids import RuntimeId
+from store.ports import RuntimeStore
+from worker import log
+from worker.batch import Item
+from worker.disposition import Disposition
+from worker.health import Health
+from worker.metrics import Metrics
+from worker.observation import Observation
+from worker.settings import LogFormat, LogLevel, Settings
+from worker.wiring import connected, wire
+
+
+@dataclass(slots=True)
+class Timing:
+    """What has been measured so far. The worker hears of deliveries just after it acked them."""
+
+    left: int
+    began: float = 0.0
+    seconds: float = 0.0
+    latencies_ms: list[float] = field(default_factory=list)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, items: Sequence[Item]) -> None:
+        now_ns = monotonic_ns()
+        self.began = self.began or items[0].delivery.received
+        for item in items:
+            assert item.disposition is Disposition.DONE, item.disposition
+            published = item.envelope.headers[PUBLISHED_NS]
+            self.latencies_ms.append((now_ns - published) / 1e6)
+        self.left -= len(items)
+        if self.left == 0:
+            self.seconds = monotonic() - self.began
+            self.finished.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch(Observation):
+    """The worker's own observation, which also measures."""
+
+    timing: Timing
+
+    def settled(self, runtime_id: RuntimeId, items: Sequence[Item]) -> None:
+        """Observe as always, and measure."""
+        Observation.settled(self, runtime_id, items)
+        self.timing.take(items)
+
+
+def settings_of(assignment: Assignment) -> Settings:
+    """The worker's defaults, on this assignment's broker and database."""
+    return Settings(
+        amqp_url=assignment.url,
+        database_url=f"sqlite+aiosqlite:///{assignment.database}",
+        blobs=str(Path(assignment.database).parent / "blobs"),
+        namespace=assignment.namespace,
+        health_port=0,
+    )
+
+
+async def work(assignment: Assignment) -> Timing:
+    """Run a worker until it has settled every message."""
+    settings = settings_of(assignment)
+    timing = Timing(assignment.messages)
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        connections = await stack.enter_async_context(connected(settings))
+        worker = wire(settings, connections, Stopwatch(Metrics(), Health(), timing))
+        await worker.declarer.shared()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.run(stop))
+            print("ready", flush=True)
+            await timing.finished.wait()
+            stop.set()
+        await check(connections.store, assignment)
+    return timing
+
+
+async def check(store: RuntimeStore, assignment: Assignment) -> None:
+    """Each runtime must have admitted its share, and every input must be there."""
+    found = [await store.read(runtime_id) for runtime_id in assignment.runtimes]
+    admitted = sum(one.runtime.next_sequence for one in found if one is not None)
+    active = sum(len(one.inputs) for one in found if one is not None)
+    assert admitted == active == assignment.messages, f"{admitted} admitted, {active} stored"
+
+
+if __name__ == "__main__":
+    log.configure(LogLevel.INFO, LogFormat.CONSOLE)
+    told = received()
+    timed = uvloop.run(work(told))
+    report(told.messages, timed.seconds, tuple(timed.latencies_ms))
