@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "quick",
@@ -12,6 +12,8 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # slow, and of no help here
+    report_multiple_bugs=False,
 )
 settings.register_profile("long", settings.get_profile("quick"), max_examples=5_000)
 

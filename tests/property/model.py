@@ -8,6 +8,7 @@ only where the specification leaves a choice, and checks that the choice was one
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -107,9 +108,14 @@ class Model:
     answers: dict[CommandId, object] = field(default_factory=dict)
     plan: RetryPlan | None = None
     failed: int | None = None
+    cancelled: bool = False
     told: list[tuple[InputId, str, frozenset[str]]] = field(default_factory=list)
     buried: list[InputId] = field(default_factory=list)
     signals: list[tuple[RunId, str]] = field(default_factory=list)
+
+    def copy(self) -> Model:
+        """Keep the model as it stands: what a crash goes back to."""
+        return copy.deepcopy(self, {id(self.options): self.options})
 
     # --- what there is -------------------------------------------------------------------------
 
@@ -297,7 +303,8 @@ class Model:
         self._end_run(run)
 
     def _cancel(self, run: Run, still_active: Collection[InputId]) -> None:
-        """Roll back; whether a cancelled attempt counts to the last is left open."""
+        """Roll back; whether a cancelled attempt counts to the last is left open, so is a pause."""
+        self.cancelled = True
         [first, *others] = run.batch
         spent = first.attempts >= self.options.max_attempts and first.state is _S.STAGED
         if not others and spent and first.id not in still_active:
@@ -307,10 +314,10 @@ class Model:
 
     def _end_run(self, run: Run) -> None:
         """What has its receipt is consumed, what has not goes back to its place."""
-        for item in run.batch:
+        for item in (it for it in run.batch if not it.ends):
             if item.state in _KEPT:
                 self._end(item, _S.CONSUMED)
-            elif not item.ends:
+            else:
                 item.state = _S.QUEUED
         self.ended_runs.add(run.id)
         self.run = None
@@ -414,13 +421,7 @@ class Model:
 
     # --- recovery ------------------------------------------------------------------------------
 
-    def recover(
-        self,
-        now: datetime,
-        *,
-        adopt: bool,
-        kept: Collection[InputId] = (),
-    ) -> None:
+    def recover(self, now: datetime, *, adopt: bool, kept: Collection[InputId] = ()) -> None:
         """Section 8, recover. ``kept`` names ephemeral inputs that are forgiven."""
         run = self.run
         live = adopt and run is not None and (run.lease is None or run.lease > now)
@@ -449,16 +450,15 @@ class Model:
         if self.run is None and not self.waiting():
             self.woken = False
         plan, before, failed = after.runtime.retry, self.plan, self.failed
-        self.plan, self.failed = plan, None
-        if failed is None:
-            assert plan is None or plan == before, "only a failed run makes a plan"
-            return
-        if self.waiting() and failed > 1:
+        anew = failed or self.cancelled
+        self.plan, self.failed, self.cancelled = plan, None, False
+        assert plan is None or plan == before or anew, "only a run that ended ill makes a plan"
+        if failed and failed > 1 and self.waiting():
             assert plan is not None, "a batch that failed comes back in halves"
+            assert 1 <= plan.batch_limit <= (failed + 1) // 2, "comes back in halves"
         if plan is not None and plan != before:
             cap = timedelta(seconds=2 * self.options.backoff_cap)
             assert now <= plan.not_before <= now + cap, "backs off, up to a cap"
-            assert 1 <= plan.batch_limit <= (failed + 1) // 2, "comes back in halves"
 
 
 def _digest_differs(event: runs.BoundaryApplied) -> bool:

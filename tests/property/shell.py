@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from worker.driver.driver import Driver
-from worker.driver.recovery import Recovered, recover
-
 from schemas.ids import RunId
 from schemas.lifecycle import RuntimeState
 from schemas.outcomes import NothingToRun, Outcome, RunStart
@@ -15,7 +12,9 @@ from schemas.records import Changes, Known, RuntimeRecord
 from tests.property.senders import RUNTIME, START, Mail
 from tests.property.store import Store
 from worker.driver.arrival import Arrival
+from worker.driver.driver import Driver
 from worker.driver.options import DriverOptions
+from worker.driver.recovery import Recovered, recover
 
 JITTER = 0.5
 

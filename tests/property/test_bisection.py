@@ -60,6 +60,7 @@ def test_a_culprit_ends_alone_and_its_neighbours_go_on(
         if late:
             trial.publish(late.pop())
         trial.run()
+        note(f"{[name(input_id) for input_id in trial.batches[-1]]}")
         if passivated:
             trial.shell.activate()
             trial.shell.commit()
@@ -94,7 +95,6 @@ class Trial:
         self._commit()
         self.batches.append(start.input_ids)
         fates = [self.poison[it] for it in start.input_ids if it in self.poison]
-        note(f"{[name(input_id) for input_id in start.input_ids]} -> {fates or 'well'}")
         for happening in [Happening.STARTED, fates[0]] if fates else _WELL:
             assert isinstance(self.send(Happen(happening)), outcomes.Ok)
 
