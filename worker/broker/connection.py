@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 
 import aio_pika
@@ -12,7 +13,7 @@ import aiormq
 from aiormq.abc import AbstractConnection
 from yarl import URL
 
-from worker.broker.errors import BrokerUnavailableError, translated
+from worker.broker.errors import BrokerError, BrokerUnavailableError, translated
 
 HEARTBEAT_SECONDS: Final = 5
 """aiormq gives up after three heartbeats and some: 18 to 20 s after the last sign of life. The
@@ -129,11 +130,17 @@ class Connection:
         await asyncio.wait({task}, timeout=CLOSE_SECONDS)
 
     async def _close(self) -> None:
-        try:
-            with translated("closing"):
-                await self._connection.close()
-        except BrokerUnavailableError:
-            return  # It is closed, which is what was wanted.
+        with suppress(BrokerError), translated("closing"):
+            await self._connection.close()
+
+
+async def close_channel(channel: Channel) -> None:
+    """Close a channel if the broker answers soon; a blocked or dying connection does not."""
+    if channel.is_closed:
+        return
+    with suppress(BrokerError), translated("closing a channel"):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await channel.close()
 
 
 def _checked(url: str) -> URL:

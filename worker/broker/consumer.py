@@ -7,20 +7,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import structlog
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from pamqp.commands import Basic
 
-from worker.broker.connection import Channel, Connection
+from worker.broker.connection import Channel, Connection, close_channel
 from worker.broker.delivery import Delivery, Settlement
-from worker.broker.errors import BrokerError, translated
+from worker.broker.errors import translated
 from worker.broker.tally import Ended, Tally
+from worker.logger import Logger
 
-CONSUME_SECONDS: Final = 15.0
-CLOSE_SECONDS: Final = 5.0
+CONSUME_SECONDS: Final = 10.0
+"""A healthy queue answers in milliseconds; see ``Subscription`` for one that never does."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+log = Logger(__name__)
 
 
 class Consumer:
@@ -68,6 +69,7 @@ class Consumer:
             QueueMissingError: There is no such queue.
             QueueBrokenError: The queue answers INTERNAL_ERROR (or another one that was being
                 consumed at the same moment: the broker closes the whole connection over it).
+            NoAnswerError: The queue does not answer.
             BrokerUnavailableError: The connection was lost.
         """
         channel = await connection.channel()
@@ -81,7 +83,7 @@ class Consumer:
         except BaseException:
             consumer._leaving = Ended.LOST  # It never began: nothing is to be counted.
             if not channel.is_closed:
-                consumer._leaver = asyncio.create_task(_close(channel))
+                consumer._leaver = asyncio.create_task(close_channel(channel))
             raise
         return consumer
 
@@ -115,7 +117,7 @@ class Consumer:
             if self._leaver is not None:
                 self._leaver.cancel()
             self._end(Ended.RELEASED)
-            await _close(self._channel)
+            await close_channel(self._channel)
 
     async def _receive(self, message: DeliveredMessage) -> None:
         if not self.is_live:
@@ -186,7 +188,7 @@ class Consumer:
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
         self._end(Ended.CANCELLED)
         if self._leaver is None:
-            self._leaver = asyncio.create_task(_close(self._channel))
+            self._leaver = asyncio.create_task(close_channel(self._channel))
 
     def _on_closing(self, _closing: asyncio.Future[None]) -> None:
         self._end(Ended.LOST)
@@ -202,7 +204,7 @@ class Consumer:
         if self._acker is not None:
             await asyncio.wait({self._acker})
         self._end(why)
-        await _close(self._channel)
+        await close_channel(self._channel)
 
     def _end(self, why: Ended) -> None:
         if self.ended.done():
@@ -214,12 +216,3 @@ class Consumer:
             # Nobody empties the write buffer of a dead connection: it would wait for ever.
             self._acker.cancel()
         self.ended.set_result(why)
-
-
-async def _close(channel: Channel) -> None:
-    try:
-        with translated("closing a channel"):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await channel.close()
-    except BrokerError as error:
-        log.debug("broker.channel_not_closed", reason=str(error))

@@ -28,6 +28,10 @@ class BrokerUnavailableError(BrokerError):
     """The broker cannot be reached, or was lost while something was under way."""
 
 
+class NoAnswerError(BrokerUnavailableError):
+    """The broker is there, but did not answer in time."""
+
+
 class BrokerUnsupportedError(BrokerError):
     """The broker is too old."""
 
@@ -92,7 +96,7 @@ _KINDS: Final[tuple[tuple[type[BaseException], type[BrokerError], str | None], .
         BrokerUnavailableError,
         "the broker ended the conversation: is the virtual host right, and may the user enter it?",
     ),
-    (TimeoutError, BrokerUnavailableError, "no answer in time"),
+    (TimeoutError, NoAnswerError, "no answer in time"),
 )
 """The client's errors and ours, first match wins; no text means the broker's own words."""
 

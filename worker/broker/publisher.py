@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, Self
 from pamqp.commands import Basic
 
 from schemas.envelope import SCHEMA_VERSION
-from worker.broker.connection import Channel, Connection
+from worker.broker.connection import Channel, Connection, close_channel
 from worker.broker.errors import (
     BrokerError,
     BrokerUnavailableError,
@@ -243,8 +243,7 @@ class _Lane:
     async def close(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            with translated("closing"):
-                await channel.close()
+            await close_channel(channel)
 
 
 async def _send(

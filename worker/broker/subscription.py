@@ -11,10 +11,11 @@ import structlog
 
 from schemas.ids import RuntimeId
 from worker.broker.backoff import Backoff
-from worker.broker.connection import Connection
+from worker.broker.connection import Connection, close_channel
 from worker.broker.consumer import Consumer
 from worker.broker.delivery import Delivery
-from worker.broker.errors import QueueBrokenError, QueueMissingError, translated
+from worker.broker.errors import NoAnswerError, QueueBrokenError, QueueMissingError, translated
+from worker.broker.inspect import queue_facts
 from worker.broker.link import Link
 from worker.broker.tally import Tally
 from worker.broker.topology import Topology
@@ -35,6 +36,8 @@ class Terms:
     prefetch: int
     on_delivery: Callable[[Delivery], None]
     tally: Tally
+    others_live: Callable[[], bool]
+    """Tells whether some queue is being consumed: then the broker as a whole is well."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +47,7 @@ class Subscription:
     Attributes:
         busy: What is being done about it; while it runs, nothing else is.
         due: When to try to consume it, in seconds of the event loop's clock.
-        suspect: The broker closed the connection with INTERNAL_ERROR while it was being consumed.
+        suspect: It did not answer, or the broker closed the connection with INTERNAL_ERROR.
     """
 
     queue: str
@@ -75,6 +78,7 @@ class Subscription:
         try:
             consumer = await self._consume(connection)
         except QueueMissingError:
+            log.warning("broker.queue_missing", queue=self.queue, action="declared")
             await self._declare(connection)
             consumer = await self._consume(connection)
         self._opened = _now()
@@ -97,12 +101,11 @@ class Subscription:
                 prefetch=self.terms.prefetch,
                 tally=self.terms.tally,
             )
-        except QueueBrokenError:
+        except (QueueBrokenError, NoAnswerError):
             self.suspect = True
             raise
 
     async def _declare(self, connection: Connection) -> None:
-        log.warning("broker.queue_missing", queue=self.queue)
         channel = await connection.channel()
         try:
             if self.runtime_id is None:
@@ -110,25 +113,34 @@ class Subscription:
             else:
                 await self.terms.topology.declare_inbox(channel, self.runtime_id)
         finally:
-            if not channel.is_closed:
-                await channel.close()
+            await close_channel(channel)
 
     async def _clear(self, connection: Connection) -> None:
         """Find out whether it is this queue that is broken, and if so replace it.
 
-        A quorum queue whose broker was killed within about a second of its declaration answers
-        consumers with INTERNAL_ERROR from then on (seen with 3.10 and 4.0). What was confirmed in
-        that second is gone: publishers that are unsure publish again, with the same ids.
+        A quorum queue whose broker was killed within about a second of its declaration never
+        answers a consumer from then on, or closes the connection with INTERNAL_ERROR after a
+        minute (seen with 3.10 and 4.0). What was confirmed in that second is gone: publishers that
+        are unsure publish again, with the same ids.
+
+        A queue that has lost the majority of its cluster looks the same, and must be kept. Hence
+        the two conditions beyond its silence: other queues answer, and it claims to be empty.
         """
         if await self._is_broken():
-            log.error("broker.queue_broken", queue=self.queue, action="deleted and declared anew")
-            channel = await connection.channel()
-            with translated(f"cannot delete queue {self.queue}"):
-                await channel.queue_delete(self.queue, timeout=RPC_SECONDS)
-                await channel.close()
-            await self._declare(connection)
-            self.terms.tally.repaired += 1
+            facts = await queue_facts(connection, self.queue)
+            if not self.terms.others_live() or (facts is not None and facts.ready > 0):
+                raise QueueBrokenError(f"queue {self.queue} does not answer; left as it is")
+            await self._replace(connection)
         self.suspect = False
+
+    async def _replace(self, connection: Connection) -> None:
+        log.error("broker.queue_broken", queue=self.queue, action="deleted and declared anew")
+        channel = await connection.channel()
+        with translated(f"cannot delete queue {self.queue}"):
+            await channel.queue_delete(self.queue, timeout=RPC_SECONDS)
+        await close_channel(channel)
+        await self._declare(connection)
+        self.terms.tally.repaired += 1
 
     async def _is_broken(self) -> bool:
         """Consume it where nobody else is hurt: the broker closes the whole connection over it."""
@@ -136,7 +148,7 @@ class Subscription:
         try:
             consumer = await Consumer.open(connection, self.queue, lambda _: None, prefetch=1)
             await consumer.release(deadline=0)
-        except QueueBrokenError:
+        except (QueueBrokenError, NoAnswerError):
             return True
         except QueueMissingError:
             return False

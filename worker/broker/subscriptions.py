@@ -53,7 +53,9 @@ class Subscriptions:
         check_seconds: float = CHECK_SECONDS,
     ) -> None:
         self.tally = Tally()
-        self._terms = Terms(topology, prefetch, on_delivery, self.tally)
+        self._terms = Terms(
+            topology, prefetch, on_delivery, self.tally, others_live=lambda: bool(self.live)
+        )
         self._links = Links(link, channels=channels)
         self._wanted: dict[str, RuntimeId | None] = {}
         self._all: dict[str, Subscription] = {}
