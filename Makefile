@@ -17,7 +17,7 @@ TEST_PROCESSES ?= 4
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help venv demo test lint format unit bench bench-peers chaos docs clean
+.PHONY: help venv demo sandbox test lint format unit bench bench-peers chaos docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 
 demo: venv ## show one input's whole life on a real broker, with a kill -9 in the middle
 	@$(BIN)/meerkat-worker demo
+
+sandbox: venv ## a broker, a worker and the echo agent until Ctrl-C, to try things on
+	@$(BIN)/meerkat-worker sandbox
 
 test: venv ## everything that must hold before a change goes in
 	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql

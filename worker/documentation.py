@@ -1,12 +1,14 @@
 """Documentation that cannot drift: ``python -m worker.documentation [--check]``.
 
-Writes ``docs/configuration.md`` out of the settings and the metrics, and ``docs/cli.md`` out of the
-command line itself.
+Writes ``docs/configuration.md`` out of the settings and the metrics, ``docs/cli.md`` out of the
+command line itself, the drawings of ``docs/driver.md`` out of the driver's tables, and the examples of
+``README.md`` out of the files that are tested.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,19 +18,35 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from worker.cli.root import PROGRAM, Deferred, app
+from worker.driver.diagram import redrawn
 from worker.exits import ExitCode
 from worker.metrics import declared
 from worker.settings import catalogue
 
-DOCS: Final = Path(__file__).parent.parent / "docs"
+ROOT: Final = Path(__file__).parent.parent
+_EXAMPLE: Final = re.compile(r"(<!-- example: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _MADE: Final = "<!-- Made by `python -m worker.documentation`; do not edit. -->"
 
 Command = TyperCommand | TyperGroup
 
 
-def pages() -> dict[str, str]:
-    """Make every page: its text by the name of its file."""
-    return {"configuration.md": configuration(), "cli.md": command_line()}
+def pages(root: Path = ROOT) -> dict[str, str]:
+    """Make every page: its text by its file, relative to the project's root."""
+    driver = (root / "docs/driver.md").read_text(encoding="utf-8")
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    return {
+        "docs/configuration.md": configuration(),
+        "docs/cli.md": command_line(),
+        "docs/driver.md": redrawn(driver),
+        "README.md": _EXAMPLE.sub(lambda found: _quoted(found, root), readme),
+    }
+
+
+def _quoted(found: re.Match[str], root: Path) -> str:
+    """Put a file's text between the markers that name it."""
+    begin, name, end = found.groups()
+    code = (root / name).read_text(encoding="utf-8")
+    return f"{begin}```python\n{code}```\n{end}"
 
 
 def configuration() -> str:
@@ -151,9 +169,9 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(shown)} |"
 
 
-def stale(directory: Path = DOCS) -> list[Path]:
+def stale(root: Path = ROOT) -> list[Path]:
     """Name the pages that are missing or out of date."""
-    made = {directory / name: text for name, text in pages().items()}
+    made = {root / name: text for name, text in pages(root).items()}
     return [path for path, text in made.items() if not path.exists() or path.read_text() != text]
 
 
@@ -163,9 +181,8 @@ def main(arguments: Sequence[str]) -> int:
         old = stale()
         sys.stderr.writelines(f"stale: {path}; run make docs\n" for path in old)
         return 1 if old else 0
-    DOCS.mkdir(exist_ok=True)
     for name, text in pages().items():
-        (DOCS / name).write_text(text, encoding="utf-8")
+        (ROOT / name).write_text(text, encoding="utf-8")
     return 0
 
 

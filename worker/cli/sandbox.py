@@ -1,0 +1,22 @@
+"""``sandbox``: a broker, a worker and an agent to try things on."""
+
+from __future__ import annotations
+
+import typer
+
+from worker.cli.root import noun
+from worker.demo.standing import main
+
+app = noun("sandbox")
+
+
+@app.command()
+def sandbox() -> None:
+    """Run a broker, a worker and the echo agent until Ctrl-C, to try things on.
+
+    Uses the broker of MEERKAT_AMQP_URL, else a private one that is gone afterwards. The database,
+    the logs and a file of variables to source in another terminal are in ./meerkat-sandbox.
+
+    Example:  meerkat-worker sandbox
+    """
+    raise typer.Exit(main())
