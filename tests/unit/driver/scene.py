@@ -1,4 +1,5 @@
 """A scene: one driver, a clock that is told, and the inputs and events that tests send to it."""
+# ruff: noqa: ANN401 - keyword arguments are fields of records, by their names
 
 from __future__ import annotations
 
@@ -84,7 +85,7 @@ def new_id() -> UUID:
 
 def header(source: Source | None = None, **fields: Any) -> Header:
     """Make a header with a new id; it is an operator's unless a source is given."""
-    known = {"id": new_id(), "timestamp": START} | fields
+    known: dict[str, Any] = {"id": new_id(), "timestamp": START} | fields
     return Header(source=OperatorSource() if source is None else source, **known)
 
 

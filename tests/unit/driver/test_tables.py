@@ -14,13 +14,13 @@ from schemas.lifecycle import (
     RuntimeState,
 )
 from schemas.records import RuntimeRecord
-from tests.unit.driver.scene import START, RUNTIME, new_id
+from tests.unit.driver.scene import RUNTIME, START, new_id
 from worker.driver import input_table, runtime_table
 from worker.driver.input_table import INPUT_TABLE, InputEvent
 from worker.driver.rules import (
     BrokenTableError,
-    IllegalEventError,
     Ignore,
+    IllegalEventError,
     Move,
     Refuse,
     Return,
@@ -135,7 +135,9 @@ def test_the_same_event_again_never_moves_an_input() -> None:
     ("table", "first"),
     [(INPUT_TABLE, InputState.ACCEPTED), (RUNTIME_TABLE, RuntimeState.INITIALIZING)],
 )
-def test_every_state_can_be_reached(table: Mapping[tuple[Any, Any], Rule[Any]], first: Any) -> None:
+def test_every_state_can_be_reached(
+    table: Mapping[tuple[Any, Any], Rule[Any]], first: InputState | RuntimeState
+) -> None:
     """No state stands in the vocabulary for nothing."""
     reached = {first}
     for _ in table:
