@@ -159,6 +159,18 @@ class Codec:
             self.uuid(record.input_id),
         )
 
+    def replaced(self, runtime_id: RuntimeId, record: InputRecord, payload: bytes) -> Row:
+        """Write what another payload changes of an input, then its key."""
+        return (
+            payload,
+            record.kind.value,
+            record.durability.value,
+            _free(record.idempotency_key),
+            _free(record.supersession_key),
+            runtime_id,
+            self.uuid(record.input_id),
+        )
+
     def run(self, runtime_id: RuntimeId, record: RunRecord) -> Row:
         """Write a run: all columns of ``runs``."""
         return (

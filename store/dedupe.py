@@ -12,14 +12,16 @@ import structlog
 from sqlalchemy import Column, ColumnElement, Table, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schemas.ids import CommandId, InputId, RunId, RuntimeId
-from schemas.lifecycle import RunState
-from schemas.records import Known, KnownInput
+from schemas.dead_letters import DeadLetterStatus
+from schemas.ids import CommandId, DeadLetterId, InputId, RunId, RuntimeId
+from schemas.lifecycle import AbandonReason, InputState, RunState
+from schemas.outcomes import Abandoned
+from schemas.records import InputRecord, Known, KnownInput, Redriven
 from store import codec
 from store.codec import READ_ERRORS, Codec
 from store.engine import Database, named
 from store.ports import Lookup
-from store.tables import commands, inputs, runs
+from store.tables import commands, dead_letters, inputs, runs
 
 log = structlog.get_logger()
 _T = TypeVar("_T")
@@ -31,6 +33,12 @@ _KNOWN: Final = (
     inputs.c.payload_digest,
     inputs.c.outcome,
 )
+_WHOLE: Final = [column for column in inputs.c if column.name != "payload"]
+_LETTER: Final = [
+    dead_letters.c[name]
+    for name in ("id", "runtime_id", "message_id", "redrive_count", "body_digest")
+]
+_EXHAUSTED: Final = Abandoned(AbandonReason.ATTEMPTS_EXHAUSTED)
 
 
 @dataclass(slots=True)
@@ -41,6 +49,8 @@ class _Findings:
     keys: dict[str, KnownInput] = field(default_factory=dict)
     runs: dict[RunId, RunState] = field(default_factory=dict)
     commands: dict[CommandId, dict[str, Any]] = field(default_factory=dict)
+    redriven: dict[DeadLetterId, Redriven] = field(default_factory=dict)
+    exhausted: dict[InputId, InputRecord] = field(default_factory=dict)
 
 
 _Found = defaultdict[RuntimeId, _Findings]
@@ -61,6 +71,8 @@ class Dedupe:
             await self._keys(connection, lookups, found)
             await self._runs(connection, lookups, found)
             await self._commands(connection, lookups, found)
+            await self._redriven(connection, lookups, found)
+            await self._exhausted(connection, lookups, found)
         return [_known(found[lookup.runtime_id]) for lookup in lookups]
 
     async def _inputs(
@@ -98,6 +110,27 @@ class Dedupe:
             for outcome in _readable(lambda values: codec.read_object(values["outcome"]), row):
                 found[row["runtime_id"]].commands[codec.read_id(row["command_id"])] = outcome
 
+    async def _redriven(
+        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
+    ) -> None:
+        asked = self._ids(lookups, lambda lookup: lookup.redriven)
+        columns = (*_LETTER, dead_letters.c.status)
+        for row in await self._rows(connection, dead_letters, dead_letters.c.id, asked, columns):
+            if row["status"] == DeadLetterStatus.REDRIVEN.value:
+                letter = Redriven(row["message_id"], row["redrive_count"], row["body_digest"])
+                found[row["runtime_id"]].redriven[codec.read_id(row["id"])] = letter
+
+    async def _exhausted(
+        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
+    ) -> None:
+        asked = self._ids(lookups, lambda lookup: lookup.exhausted)
+        for row in await self._rows(connection, inputs, inputs.c.input_id, asked, _WHOLE):
+            if row["state"] != InputState.ABANDONED.value:
+                continue
+            for record in _readable(codec.read_input, row):
+                if record.outcome == _EXHAUSTED:
+                    found[row["runtime_id"]].exhausted[record.input_id] = record
+
     def _ids(
         self, lookups: Sequence[Lookup], ids: Callable[[Lookup], Iterable[UUID]]
     ) -> list[tuple[object, object]]:
@@ -120,7 +153,9 @@ class Dedupe:
 
 
 def _known(found: _Findings) -> Known:
-    return Known(found.inputs, found.keys, found.runs, found.commands)
+    return Known(
+        found.inputs, found.keys, found.runs, found.commands, found.redriven, found.exhausted
+    )
 
 
 def _readable(read: Callable[[dict[str, Any]], _T], row: dict[str, Any]) -> tuple[_T, ...]:

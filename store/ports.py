@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.content import Blob
 from schemas.dead_letters import DeadLetter
-from schemas.ids import CommandId, InputId, RunId, RuntimeId
+from schemas.ids import CommandId, DeadLetterId, InputId, RunId, RuntimeId
 from schemas.records import (
     Changes,
     Known,
@@ -30,7 +30,8 @@ class Commit(msgspec.Struct, frozen=True):
     none); such a part is not fenced. ``payloads`` holds the JSON of the inserted inputs and, where
     an updated input gets another payload, that. ``published`` names outbox rows that the broker has
     confirmed: they are deleted. ``quarantined`` names corrupt inputs by their ids as stored: they
-    are deleted as their dead letters are written.
+    are deleted as their dead letters are written. ``closed`` names redriven dead letters whose
+    message this commit settles.
     """
 
     runtime_id: RuntimeId | None
@@ -41,6 +42,7 @@ class Commit(msgspec.Struct, frozen=True):
     dead_letters: tuple[DeadLetter, ...] = ()
     published: tuple[UUID, ...] = ()
     quarantined: tuple[str, ...] = ()
+    closed: tuple[DeadLetterId, ...] = ()
 
 
 class CommitResult(enum.Enum):
@@ -52,13 +54,19 @@ class CommitResult(enum.Enum):
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """Which ids of one runtime a batch of messages names."""
+    """Which ids of one runtime a batch of messages names.
+
+    ``redriven`` names the dead letters that messages say they come from, ``exhausted`` the inputs
+    that those would bring back.
+    """
 
     runtime_id: RuntimeId
     inputs: tuple[InputId, ...] = ()
     keys: tuple[str, ...] = ()
     runs: tuple[RunId, ...] = ()
     commands: tuple[CommandId, ...] = ()
+    redriven: tuple[DeadLetterId, ...] = ()
+    exhausted: tuple[InputId, ...] = ()
 
 
 class DueTimer(msgspec.Struct, frozen=True):

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from sqlalchemy import Text, bindparam, cast, delete
+from sqlalchemy import Text, bindparam, cast, delete, literal_column
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import Column, Table
 from sqlalchemy.sql.dml import UpdateBase
 
+from schemas.dead_letters import DeadLetterStatus
 from schemas.ids import RuntimeId
 from schemas.records import Changes
 from store import tables
@@ -36,6 +37,7 @@ class Write(enum.Enum):
     INSERT_COMMANDS = enum.auto()
     UPSERT_TIMERS = enum.auto()
     CLEAR_TIMERS = enum.auto()
+    CLOSE_LETTERS = enum.auto()
     INSERT_OUTBOX = enum.auto()
     DELETE_OUTBOX = enum.auto()
 
@@ -56,6 +58,7 @@ def rows_of(part: Commit, codec: Codec) -> Rows:
     if part.runtime_id is not None:
         rows.update(_input_rows(part.runtime_id, part, codec))
         rows.update(_run_rows(part.runtime_id, part.changes, codec))
+    rows[Write.CLOSE_LETTERS] = [(codec.uuid(letter_id),) for letter_id in part.closed]
     rows[Write.INSERT_OUTBOX] = [codec.outgoing(message) for message in part.outbox]
     rows[Write.DELETE_OUTBOX] = [(codec.uuid(row_id),) for row_id in part.published]
     return rows
@@ -72,7 +75,7 @@ def _input_rows(runtime_id: RuntimeId, part: Commit, codec: Codec) -> Rows:
         ],
         Write.UPDATE_INPUTS: [codec.updated(runtime_id, record) for record in updated],
         Write.REPLACE_PAYLOADS: [
-            (payloads[record.input_id], runtime_id, codec.uuid(record.input_id))
+            codec.replaced(runtime_id, record, payloads[record.input_id])
             for record in updated
             if record.input_id in payloads
         ],
@@ -180,6 +183,17 @@ def _quarantine(_flavour: Flavour) -> _Statement:
     return tables.inputs.delete().where(*where), ("runtime_id", "raw_id")
 
 
+def _close_letters(_flavour: Flavour) -> _Statement:
+    """One that has died again meanwhile, or is on its way anew, stays as it is."""
+    letters = tables.dead_letters
+    redriven, closed = DeadLetterStatus.REDRIVEN, DeadLetterStatus.CLOSED
+    where = (
+        letters.c.id == bindparam("id", type_=letters.c.id.type),
+        letters.c.status == literal_column(f"'{redriven}'"),
+    )
+    return letters.update().where(*where).values(status=literal_column(f"'{closed}'")), ("id",)
+
+
 _INPUT: Final = (
     "sequence",
     "state",
@@ -197,6 +211,7 @@ _INPUT: Final = (
     "reply",
     "history",
 )
+_PAYLOAD: Final = ("payload", "kind", "durability", "idempotency_key", "supersession_key")
 _RUNTIME: Final = (
     "state",
     "resting_state",
@@ -212,7 +227,7 @@ _STATEMENTS: Final[dict[Write, Callable[[Flavour], _Statement]]] = {
     Write.QUARANTINE: _quarantine,
     Write.INSERT_INPUTS: lambda _: _insert(tables.inputs),
     Write.UPDATE_INPUTS: lambda _: _update(tables.inputs, _INPUT),
-    Write.REPLACE_PAYLOADS: lambda _: _update(tables.inputs, ("payload",)),
+    Write.REPLACE_PAYLOADS: lambda _: _update(tables.inputs, _PAYLOAD),
     Write.UPSERT_RUNS: lambda flavour: _upsert(tables.runs, flavour),
     Write.UPDATE_RUNTIMES: lambda _: _update(tables.runtimes, _RUNTIME),
     Write.INSERT_RECEIPTS: lambda _: _insert(tables.receipts),
@@ -220,6 +235,7 @@ _STATEMENTS: Final[dict[Write, Callable[[Flavour], _Statement]]] = {
     Write.INSERT_COMMANDS: lambda _: _insert(tables.commands),
     Write.UPSERT_TIMERS: lambda flavour: _upsert(tables.timers, flavour),
     Write.CLEAR_TIMERS: lambda _: _delete(tables.timers.c.runtime_id, tables.timers.c.kind),
+    Write.CLOSE_LETTERS: _close_letters,
     Write.INSERT_OUTBOX: _insert_outbox,
     Write.DELETE_OUTBOX: lambda _: _delete(tables.outbox.c.id),
 }
