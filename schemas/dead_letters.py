@@ -30,10 +30,14 @@ class DeadLetterReason(enum.StrEnum):
 
 
 class DeadLetterStatus(enum.StrEnum):
-    """What became of a dead letter."""
+    """What became of a dead letter.
+
+    ``redriven``: its message is on its way again. ``closed``: that message was processed.
+    """
 
     OPEN = "open"
     REDRIVEN = "redriven"
+    CLOSED = "closed"
     DISCARDED = "discarded"
 
 

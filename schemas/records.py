@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from schemas.events import RuntimeEvent
-from schemas.ids import CommandId, InputId, RunId, RuntimeId
+from schemas.ids import CommandId, DeadLetterId, InputId, RunId, RuntimeId
 from schemas.inputs import Durability, InputKind
 from schemas.lifecycle import InputState, Lane, RunState, RuntimeState
 from schemas.outcomes import CompletionOutcome, TerminalOutcome
@@ -19,10 +19,11 @@ from schemas.runs import Boundary, Receipt, SignalKind
 
 
 class ReplyTo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who wants to know: an AMQP queue, and what to say it is about."""
+    """Who wants to know: an AMQP queue, what to say it is about, and in which trace."""
 
     queue: str
     correlation_id: str | None = None
+    traceparent: str | None = None
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
@@ -186,9 +187,13 @@ class OutboxMessage(msgspec.Struct, frozen=True):
 
 
 class RequestRun(msgspec.Struct, frozen=True):
-    """Ask the pool for a run: the shell loads payloads, renders, and writes the outbox."""
+    """Ask the pool for a run: the shell loads payloads, renders, and writes the outbox.
+
+    ``traceparent`` is that of the first input of the batch that has one.
+    """
 
     run: RunRecord
+    traceparent: str | None = None
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -256,13 +261,27 @@ class KnownInput(msgspec.Struct, frozen=True):
     outcome: TerminalOutcome | None
 
 
+class Redriven(msgspec.Struct, frozen=True):
+    """A dead letter whose message an operator published again: this one, by these bytes only."""
+
+    message_id: str | None
+    redrive_count: int
+    body_digest: str
+
+
 class Known(msgspec.Struct, frozen=True):
-    """What the store knows of the ids that a batch of messages names. Absent means: not known."""
+    """What the store knows of the ids that a batch of messages names. Absent means: not known.
+
+    ``exhausted`` holds, whole, those asked-for inputs that were abandoned with their attempts
+    exhausted: an operator may have them admitted again.
+    """
 
     inputs: dict[InputId, KnownInput] = {}
     keys: dict[str, KnownInput] = {}
     runs: dict[RunId, RunState] = {}
     commands: dict[CommandId, dict[str, Any]] = {}
+    redriven: dict[DeadLetterId, Redriven] = {}
+    exhausted: dict[InputId, InputRecord] = {}
 
 
 class CorruptRecord(msgspec.Struct, frozen=True):

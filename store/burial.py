@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schemas.dead_letters import DeadLetter, DeadLetterStatus
+from schemas.dead_letters import DeadLetter, DeadLetterReason, DeadLetterStatus
 from store.codec import Codec
 from store.engine import Flavour, named
-from store.tables import dead_letters
+from store.tables import dead_letters, is_nameless
 
-_Key = tuple[str | None, str]
+_Key = tuple[object, ...]
+
+_SINKING: Final = (DeadLetterStatus.REDRIVEN, DeadLetterStatus.OPEN, DeadLetterStatus.CLOSED)
+"""Which letter takes a death, where a message has several. A discarded one never does."""
 
 _LAST_DEATH: Final = (
     "status",
@@ -31,6 +34,20 @@ _LAST_DEATH: Final = (
 )
 """What a letter takes over from its message's latest death."""
 
+_IDENTITY: Final = [
+    dead_letters.c[name]
+    for name in (
+        "id",
+        "runtime_id",
+        "source_queue",
+        "message_id",
+        "status",
+        "body_digest",
+        "deaths",
+        "redrive_count",
+    )
+]
+
 
 @dataclass(slots=True)
 class _Grave:
@@ -43,12 +60,14 @@ class _Grave:
     def holds(self, row: dict[str, Any]) -> bool:
         """Tell whether a death is one of this letter's message.
 
-        A message that was redriven may have been edited. Otherwise two messages under one id are
-        one if their bytes are the same: a delivery that came twice, not a conflict.
+        Two messages under one id are one if their bytes are the same: a delivery that came twice,
+        not a conflict. An input that was redriven and whose attempts are exhausted is the same
+        one too: its bytes are now those of the store, which keeps its images elsewhere.
         """
-        if self.row["status"] == DeadLetterStatus.REDRIVEN.value:
+        if self.row["body_digest"] == row["body_digest"]:
             return True
-        return bool(self.row["body_digest"] == row["body_digest"])
+        exhausted = row["reason"] == DeadLetterReason.ATTEMPTS_EXHAUSTED.value
+        return exhausted and self.row["redrive_count"] > 0
 
     def take(self, row: dict[str, Any]) -> None:
         """Let the message die again."""
@@ -62,18 +81,20 @@ async def bury(
 ) -> None:
     """Write dead letters in a transaction that has begun.
 
-    A message (one runtime, one message id) whose letter is redriven reopens that letter; one whose
-    letter is open and holds the same bytes counts another death there. A discarded letter stays as
-    it is: a new one is made.
+    A message that has a letter already counts another death there, and opens it again: it was
+    delivered twice, or redriven, or processed and given up later. A message is told by its runtime
+    and its id; one without an id by the queue that it died in. A discarded letter stays as it is: a
+    new one is made.
     """
     if not letters:
         return
     rows = [dict(codec.letter(letter)) for letter in letters]
+    await connection.run_sync(flavour.lock_burials)
     graves = await _standing(connection, flavour, rows)
     made: list[_Grave] = []
     for row in rows:
         grave = next((one for one in graves[_key(row)] if one.holds(row)), None)
-        if grave is not None and row["message_id"] is not None:
+        if grave is not None:
             grave.take(row)
         else:
             made.append(_Grave(row, is_new=True))
@@ -84,32 +105,38 @@ async def bury(
 async def _standing(
     connection: AsyncConnection, flavour: Flavour, rows: Sequence[dict[str, Any]]
 ) -> defaultdict[_Key, list[_Grave]]:
-    """Find and lock the letters that the messages have already; redriven ones come first."""
-    graves: defaultdict[_Key, list[_Grave]] = defaultdict(list)
-    message_ids = sorted({row["message_id"] for row in rows if row["message_id"] is not None})
-    if not message_ids:
-        return graves
+    """Find and lock the letters that the messages have already, in the order of ``_SINKING``."""
     columns = dead_letters.c
-    living = [DeadLetterStatus.REDRIVEN.value, DeadLetterStatus.OPEN.value]
-    query = (
-        select(
-            columns.id,
-            columns.runtime_id,
-            columns.message_id,
-            columns.status,
-            columns.body_digest,
-            columns.deaths,
-        )
-        .where(flavour.among(columns.message_id, message_ids), columns.status.in_(living))
-        .order_by(columns.status.desc(), columns.id)
-    )
-    for row in named(await connection.execute(flavour.locking(query))):
+    message_ids = {row["message_id"] for row in rows if row["message_id"] is not None}
+    digests = {row["body_digest"] for row in rows if row["message_id"] is None}
+    found = []
+    if message_ids:
+        named_so = flavour.among(columns.message_id, sorted(message_ids))
+        found += await _found(connection, flavour, named_so)
+    if digests:
+        alike = flavour.among(columns.body_digest, sorted(digests))
+        found += await _found(connection, flavour, is_nameless, alike)
+    graves: defaultdict[_Key, list[_Grave]] = defaultdict(list)
+    for row in sorted(found, key=lambda row: _SINKING.index(row["status"])):
         graves[_key(row)].append(_Grave(row, is_new=False))
     return graves
 
 
+async def _found(
+    connection: AsyncConnection, flavour: Flavour, *where: ColumnElement[bool]
+) -> list[dict[str, Any]]:
+    """Find letters; in the order of their ids, so that two who lock the same ones do not block."""
+    query = select(*_IDENTITY).where(
+        *where, dead_letters.c.status.in_([status.value for status in _SINKING])
+    )
+    locked = flavour.locking(query.order_by(dead_letters.c.id))
+    return named(await connection.execute(locked))
+
+
 def _key(row: dict[str, Any]) -> _Key:
-    return row["runtime_id"], row["message_id"] or ""
+    if row["message_id"] is None:
+        return row["runtime_id"], row["source_queue"], row["body_digest"]
+    return row["runtime_id"], row["message_id"]
 
 
 async def _write(

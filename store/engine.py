@@ -87,6 +87,10 @@ class Flavour(Protocol):
         """Keep other migrations out until the transaction ends."""
         ...
 
+    def lock_burials(self, connection: Connection) -> None:
+        """Keep other writers of dead letters out: two of one message must see each other."""
+        ...
+
     def translate(self, error: BaseException) -> StoreError:
         """Say an error of the driver in the store's words."""
         ...
@@ -160,6 +164,9 @@ class Sqlite:
         )
 
     def lock_schema(self, connection: Connection) -> None:
+        """Nothing: BEGIN IMMEDIATE has locked it all."""
+
+    def lock_burials(self, connection: Connection) -> None:
         """Nothing: BEGIN IMMEDIATE has locked it all."""
 
     def translate(self, error: BaseException) -> StoreError:
@@ -265,6 +272,10 @@ class Postgresql:
     def lock_schema(self, connection: Connection) -> None:
         """An advisory lock of our own number."""
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+
+    def lock_burials(self, connection: Connection) -> None:
+        """Another one."""
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK + 1})")
 
     def translate(self, error: BaseException) -> StoreError:
         """By the class of the SQLSTATE; what the driver itself refuses has none."""

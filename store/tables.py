@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -232,6 +233,33 @@ Index(
 Index("dead_letters_last_at", dead_letters.c.last_at, dead_letters.c.id)
 Index("dead_letters_runtime", dead_letters.c.runtime_id, dead_letters.c.last_at)
 Index("dead_letters_message", dead_letters.c.message_id)
+# Messages without an id are told by their bytes.
+is_nameless: Final = dead_letters.c.message_id.is_(None)
+Index(
+    "dead_letters_nameless",
+    dead_letters.c.body_digest,
+    postgresql_where=is_nameless,
+    sqlite_where=is_nameless,
+)
+
+# What people changed of a letter's body before they had it published again.
+letter_edits: Final = Table(
+    "letter_edits",
+    metadata,
+    Column(
+        "letter_id",
+        Id,
+        ForeignKey("dead_letters.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    # The redrive that published the changed body.
+    Column("redrive_count", Integer, primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("diff", Text, nullable=False),
+    Column("body_before", LargeBinary, nullable=False),
+)
 
 workers: Final = Table(
     "workers",
