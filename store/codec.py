@@ -162,11 +162,11 @@ class Codec:
     def replaced(self, runtime_id: RuntimeId, record: InputRecord, payload: bytes) -> Row:
         """Write what another payload changes of an input, then its key."""
         return (
-            payload,
             record.kind.value,
             record.durability.value,
             _free(record.idempotency_key),
             _free(record.supersession_key),
+            payload,
             runtime_id,
             self.uuid(record.input_id),
         )

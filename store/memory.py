@@ -309,7 +309,8 @@ def _stored_state(state: RuntimeState) -> RuntimeState:
 
 
 def _is_same(one: DeadLetter, other: DeadLetter) -> bool:
-    return one.message_id is not None and (one.runtime_id, one.message_id, one.body) == (
+    where = one.source_queue == other.source_queue or one.message_id is not None
+    return where and (one.runtime_id, one.message_id, one.body) == (
         other.runtime_id,
         other.message_id,
         other.body,

@@ -211,7 +211,7 @@ _INPUT: Final = (
     "reply",
     "history",
 )
-_PAYLOAD: Final = ("payload", "kind", "durability", "idempotency_key", "supersession_key")
+_PAYLOAD: Final = ("kind", "durability", "idempotency_key", "supersession_key", "payload")
 _RUNTIME: Final = (
     "state",
     "resting_state",
