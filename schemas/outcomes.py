@@ -46,7 +46,7 @@ TerminalOutcome = Consumed | Superseded | Coalesced | Abandoned
 # --- what the driver answers to a message: in traces, logs and reports ---------------------------
 
 
-class _Answer(msgspec.Struct, frozen=True, tag_field="kind"):
+class _Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
     pass
 
 

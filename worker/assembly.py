@@ -38,7 +38,6 @@ from schemas.records import (
     OutboxMessage,
     Rebuild,
     RequestRun,
-    RunRecord,
     SignalExecutor,
     SnapshotRecord,
 )
@@ -190,8 +189,8 @@ class Assembler:
     async def _carry_out(self, effect: Effect, epoch: int, draft: _Draft) -> None:
         sender = draft.sender
         match effect:
-            case RequestRun(run=run):
-                draft.outbox.append(await self._run_request(run, epoch, draft))
+            case RequestRun():
+                draft.outbox.append(await self._run_request(effect, epoch, draft))
             case Complete():
                 draft.outbox.append(sender.completion(self.new_id(), effect))
             case SignalExecutor():
@@ -206,7 +205,8 @@ class Assembler:
             case _:
                 assert_never(effect)
 
-    async def _run_request(self, run: RunRecord, epoch: int, draft: _Draft) -> OutboxMessage:
+    async def _run_request(self, effect: RequestRun, epoch: int, draft: _Draft) -> OutboxMessage:
+        run = effect.run
         payloads = await self._payloads(run.batch, draft)
         items = [decode_stored_input(payloads[input_id]) for input_id in run.batch]
         request = RunRequest(
@@ -218,7 +218,7 @@ class Assembler:
             lease_seconds=self.lease_seconds,
             session_snapshot=await self._session_snapshot(draft),
         )
-        return draft.sender.run_request(self.new_id(), request)
+        return draft.sender.run_request(self.new_id(), request, effect.traceparent)
 
     async def _session_snapshot(self, draft: _Draft) -> SessionSnapshot | None:
         snapshot = draft.snapshot or await self.reads.snapshot(draft.sender.runtime_id)

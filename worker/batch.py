@@ -49,7 +49,13 @@ class Item:
         envelope = self.envelope
         if not envelope.reply_to:
             return None
-        return ReplyTo(envelope.reply_to, envelope.correlation_id)
+        return ReplyTo(envelope.reply_to, envelope.correlation_id, self.traceparent)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The publisher's trace context."""
+        found = self.envelope.headers.get("traceparent")
+        return found if isinstance(found, str) else None
 
     def bury(self, reason: DeadLetterReason, detail: str) -> None:
         """Make it a dead letter."""
@@ -100,7 +106,7 @@ def decide(
             known=known,
             jitter=jitter,
             reply=item.reply,
-            traceparent=item.envelope.headers.get("traceparent"),
+            traceparent=item.traceparent,
         )
         item.outcome = driver.apply(item.message, arrival)
         is_command = isinstance(item.message, CommandMessage)

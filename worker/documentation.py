@@ -1,8 +1,8 @@
 """Documentation that cannot drift: ``python -m worker.documentation [--check]``.
 
 Writes ``docs/configuration.md`` out of the settings and the metrics, ``docs/cli.md`` out of the
-command line itself, the drawings of ``docs/driver.md`` out of the driver's tables, and the examples of
-``README.md`` out of the files that are tested.
+command line itself, the drawings of ``docs/driver.md`` out of the driver's tables, and the examples
+of ``README.md`` out of the files that are tested.
 """
 
 from __future__ import annotations

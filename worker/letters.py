@@ -36,7 +36,7 @@ def disposition_of(outcome: Outcome, *, command: bool) -> tuple[Disposition, Cau
     match outcome:
         case Accepted() | Ok() | Report() | RunStart() | NothingToRun():
             return Disposition.DONE, None
-        case Deduplicated():
+        case Deduplicated() | NotReady(known=True):
             return Disposition.DUPLICATE, None
         case Stale():
             return Disposition.STALE, None
@@ -59,8 +59,6 @@ def _cause(outcome: Refused | Conflict | Rejected | NotReady) -> Cause:
             return DeadLetterReason.CONFLICT, detail
         case Rejected(reason=reason):
             return DeadLetterReason.REJECTED, reason
-        case NotReady(known=True):
-            return Disposition.DUPLICATE, None
         case NotReady(state=state):
             return DeadLetterReason.NOT_READY, f"runtime is {state}: it takes no input"
         case _:

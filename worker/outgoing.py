@@ -30,7 +30,9 @@ class Sender:
     runtime_id: RuntimeId
     now: datetime
 
-    def run_request(self, message_id: UUID, request: RunRequest) -> OutboxMessage:
+    def run_request(
+        self, message_id: UUID, request: RunRequest, traceparent: str | None
+    ) -> OutboxMessage:
         """Ask the pool to perform a run; its message id is the run's id."""
         return self._message(
             message_id,
@@ -38,7 +40,7 @@ class Sender:
             self.pool,
             MessageType.RUN_REQUEST,
             request,
-            {},
+            _trace(traceparent),
             message_id=request.run_id,
         )
 
@@ -69,7 +71,10 @@ class Sender:
     def _reply(
         self, message_id: UUID, reply: ReplyTo, kind: MessageType, body: msgspec.Struct
     ) -> OutboxMessage:
-        about = {"correlation_id": reply.correlation_id} if reply.correlation_id else {}
+        about: dict[str, Any] = (
+            {"correlation_id": reply.correlation_id} if reply.correlation_id else {}
+        )
+        about |= _trace(reply.traceparent)
         return self._message(message_id, "", reply.queue, kind, body, about)
 
     def _message(  # noqa: PLR0913 - one field of the message each
@@ -92,3 +97,8 @@ class Sender:
             body=_encode(body),
             created_at=self.now,
         )
+
+
+def _trace(traceparent: str | None) -> dict[str, Any]:
+    """Pass the trace context on in a message's headers."""
+    return {} if traceparent is None else {"headers": {"traceparent": traceparent}}

@@ -28,7 +28,7 @@ from schemas.errors import MalformedError
 from schemas.ids import InputId, RunId, RuntimeId
 from schemas.inputs import Timestamp, WireInput, canonical
 from schemas.lifecycle import Lane, RunState, RuntimeState
-from schemas.outcomes import NotReady, Outcome, Refused
+from schemas.outcomes import Outcome
 from schemas.records import Changes, InputRecord, Known, KnownInput, RuntimeRecord
 from schemas.runs import RunEvent
 from worker.driver.arrival import Arrival
@@ -207,22 +207,19 @@ def _canonical(number: int, received: WireInput, now: datetime) -> Any:  # noqa:
         raise ReplayError(number, str(MalformedError.from_decoder(error))) from error
 
 
+_FOR_THE_SHELL: Final = frozenset({"known", "unknown_run"})
+"""What an outcome tells the shell beside what the contract has."""
+
+
 def _command_id(number: int) -> UUID:
     """Give a line that names no command an id of its own."""
     return msgspec.convert(f"{number:032x}", UUID)
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
-    """Write an outcome as the contract has it: without what only the shell needs."""
+    """Write an outcome as the contract has it."""
     fields: dict[str, Any] = msgspec.to_builtins(outcome)
-    match outcome:
-        case NotReady():
-            del fields["known"]
-        case Refused():
-            del fields["unknown_run"]
-        case _:
-            pass
-    return fields
+    return {name: value for name, value in fields.items() if name not in _FOR_THE_SHELL}
 
 
 def _shown(record: InputRecord) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def start(ledger: Ledger, run_id: RunId, now: datetime) -> RunStart | NothingToR
     if ledger.runtime.retry is not None:
         ledger.pending.timer(TimerKind.RETRY, None)
     ledger.set_run(run)
-    ledger.pending.effect(RequestRun(run))
+    traces = (record.traceparent for record in staged if record.traceparent is not None)
+    ledger.pending.effect(RequestRun(run, next(traces, None)))
     return RunStart(run_id, run.batch, run.boundary)
 
 
