@@ -37,7 +37,8 @@ from schemas.policy import (
 )
 
 BUILTIN_VERSION: Final = 1
-_QUEUE_BY_DEFAULT: Final = frozenset({InputKind.EXTERNAL_EVENT, InputKind.CONTINUATION})
+QUEUE_BY_DEFAULT: Final = frozenset({InputKind.EXTERNAL_EVENT, InputKind.CONTINUATION})
+"""Kinds whose handling mode is queue unless their publisher says otherwise."""
 
 
 class PolicyError(ValueError):
@@ -165,7 +166,7 @@ class PolicyTable:
         return self.hints[hint]
 
     def _is_no_hint(self, kind: InputKind, hint: HandlingMode) -> bool:
-        said_nothing = hint is HandlingMode.QUEUE and kind in _QUEUE_BY_DEFAULT
+        said_nothing = hint is HandlingMode.QUEUE and kind in QUEUE_BY_DEFAULT
         return said_nothing and kind in self.overridden
 
     def _decisions(self, *, idle: bool) -> dict[Cell, PolicyDecision]:

@@ -17,7 +17,9 @@ from worker.driver.driver import Driver
 from worker.driver.ledger import Ledger
 from worker.driver.normalize import normalize
 from worker.driver.options import DriverOptions
-from worker.driver.policy import PolicyTable
+from worker.driver.policy import QUEUE_BY_DEFAULT, PolicyTable
+
+_HINTED = QUEUE_BY_DEFAULT | {InputKind.PROMPT, InputKind.FLOW_STEP}
 
 
 class CorruptRuntimeError(Exception):
@@ -89,5 +91,7 @@ def _decided(
 
 
 def _hint(record: InputRecord) -> HandlingMode | None:
-    """Guess the publisher's hint from the lane: the payload is not at hand."""
-    return HandlingMode.STEER if record.lane is Lane.STEER else None
+    """Guess the publisher's hint from kind and lane: the payload is not at hand."""
+    if record.lane is Lane.STEER and record.kind in _HINTED:
+        return HandlingMode.STEER
+    return HandlingMode.QUEUE if record.kind in QUEUE_BY_DEFAULT else None
