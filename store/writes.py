@@ -188,10 +188,11 @@ def _close_letters(_flavour: Flavour) -> _Statement:
     letters = tables.dead_letters
     redriven, closed = DeadLetterStatus.REDRIVEN, DeadLetterStatus.CLOSED
     where = (
-        letters.c.id == bindparam("id", type_=letters.c.id.type),
+        letters.c.id == bindparam("letter_id", type_=letters.c.id.type),
         letters.c.status == literal_column(f"'{redriven}'"),
     )
-    return letters.update().where(*where).values(status=literal_column(f"'{closed}'")), ("id",)
+    update = letters.update().where(*where).values(status=literal_column(f"'{closed}'"))
+    return update, ("letter_id",)
 
 
 _INPUT: Final = (
