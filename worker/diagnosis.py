@@ -19,7 +19,7 @@ from store.checkup import Facts, facts
 from store.errors import BlobMissingError, SchemaError, StoreError
 from store.open import open_store
 from store.ports import WorkerPresence
-from worker.broker.connection import Channel, Connection
+from worker.broker.connection import Channel, Connection, close_channel
 from worker.broker.errors import BrokerError, TopologyClashError, translated
 from worker.broker.inspect import QueueFacts, queue_facts
 from worker.broker.topology import Layout, Topology, require_version
@@ -172,8 +172,7 @@ async def _channel(connection: Connection, *, confirms: bool = False) -> AsyncIt
     try:
         yield channel
     finally:
-        if not channel.is_closed:
-            await channel.close()
+        await close_channel(channel)
 
 
 # --- the blobs -----------------------------------------------------------------------------------

@@ -66,18 +66,23 @@ def translated(doing: str) -> Iterator[None]:
     A real cancellation passes. When a connection dies, aiormq also ends its waiters with
     ``CancelledError`` or with a bare ``Exception``: these count as a lost connection.
     """
+    before = _cancellations()
     try:
         yield
     except BrokerError:
         raise
     except asyncio.CancelledError as error:
-        if _cancelled_from_outside():
+        if _cancellations() > 0:
             raise
         raise BrokerUnavailableError(f"{doing}: the connection was lost") from error
     except Exception as error:
         if isinstance(error, _FOREIGN) or type(error) is Exception:
             raise ours(error, doing) from error
         raise
+    if _cancellations() > before:
+        # aiormq waits by asyncio.wait_for, which until Python 3.12 forgets a cancellation that
+        # meets the answer (cpython #86296); whoever asked would wait for us for ever.
+        raise asyncio.CancelledError
 
 
 _KINDS: Final[tuple[tuple[type[BaseException], type[BrokerError], str | None], ...]] = (
@@ -117,6 +122,7 @@ def _text(error: BaseException) -> str:
     return text or "the connection was lost"
 
 
-def _cancelled_from_outside() -> bool:
+def _cancellations() -> int:
+    """How often this task was asked to stop; one that is not a task cannot be."""
     task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+    return 1 if task is None else task.cancelling()

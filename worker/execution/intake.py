@@ -12,7 +12,7 @@ from aiormq.abc import DeliveredMessage
 from schemas.envelope import Envelope
 from schemas.errors import MalformedError
 from worker.broker.backoff import Backoff
-from worker.broker.connection import Channel, Connection
+from worker.broker.connection import Channel, Connection, close_channel
 from worker.broker.delivery import envelope_of
 from worker.broker.errors import BrokerError, BrokerUnavailableError, translated
 from worker.broker.link import Link
@@ -30,6 +30,8 @@ is acked then; on a ``BrokerError`` it is tried again for as long as it is in ou
 
 class Intake:
     """Consumes a pool with one request in hand, while there is a free slot.
+
+    Several may share the slots, to begin runs side by side.
 
     A request is acked as soon as its run has begun, so prefetch cannot bound the number of runs;
     and a request in the hand of a busy executor would wait while an idle one could have it. So the
@@ -69,29 +71,35 @@ class Intake:
         try:
             await self._topology.declare_pool(channel, self._pool)
             hand = await _Hand.open(channel, self._topology.pool_queue(self._pool))
-            while True:
-                await self._take_one(hand)
-                backoff.reset()
+            backoff.reset()
+            await self._take_with(hand)
         finally:
             if not channel.is_closed:
                 await channel.close()
 
-    async def _take_one(self, hand: _Hand) -> None:
-        await self._slots.acquire()
-        begun = False
+    async def _take_with(self, hand: _Hand) -> None:
+        """Receive only while a slot is ours; a run that has begun keeps it, so take another."""
+        owns = False
         try:
-            request = await hand.receive()
-            begun = await self._insist(hand, request)
+            while True:
+                if not owns:
+                    owns = await self._slots.acquire()
+                if await self._take_one(hand):
+                    owns = not self._slots.locked()
+                    await (self._slots.acquire() if owns else hand.rest())
+                await hand.ack()
+        finally:
+            if owns:
+                self._slots.release()
+
+    async def _take_one(self, hand: _Hand) -> bool:
+        request = await hand.receive()
+        try:
+            return await self._insist(hand, request)
         except MalformedError as error:
             log.error("executor.request_malformed", pool=self._pool, reason=str(error))  # noqa: TRY400 - the sentence says it all
             await hand.refuse()
-            return
-        finally:
-            if not begun:
-                self._slots.release()
-        if self._slots.locked():
-            await hand.rest()
-        await hand.ack()
+            return False
 
     async def _insist(self, hand: _Hand, request: Envelope) -> bool:
         """Begin a run while the request is ours.
@@ -156,10 +164,11 @@ class _Hand:
             await self._channel.basic_cancel(tag or "", nowait=True)
 
     async def ack(self) -> None:
-        """Be done with the message in hand. On a dead channel it will come again."""
+        """Be done with the message in hand, if any. On a dead channel it will come again."""
         tag, self._held = self._held, None
-        with translated(f"cannot ack on {self._queue}"):
-            await self._channel.basic_ack(tag or 0, wait=False)
+        if tag is not None:
+            with translated(f"cannot ack on {self._queue}"):
+                await self._channel.basic_ack(tag, wait=False)
 
     async def refuse(self) -> None:
         """Have the broker dead-letter the message in hand."""
