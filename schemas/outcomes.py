@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -41,6 +41,9 @@ class Abandoned(_Ended, frozen=True, tag="abandoned"):
 
 
 TerminalOutcome = Consumed | Superseded | Coalesced | Abandoned
+
+EXHAUSTED: Final = Abandoned(AbandonReason.ATTEMPTS_EXHAUSTED)
+"""The one end that an operator may undo, by a redrive."""
 
 
 # --- what the driver answers to a message: in traces, logs and reports ---------------------------

@@ -67,7 +67,7 @@ class _Grave:
         if self.row["body_digest"] == row["body_digest"]:
             return True
         exhausted = row["reason"] == DeadLetterReason.ATTEMPTS_EXHAUSTED.value
-        return exhausted and self.row["redrive_count"] > 0
+        return bool(exhausted and self.row["redrive_count"] > 0)
 
     def take(self, row: dict[str, Any]) -> None:
         """Let the message die again."""

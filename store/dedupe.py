@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.dead_letters import DeadLetterStatus
 from schemas.ids import CommandId, DeadLetterId, InputId, RunId, RuntimeId
-from schemas.lifecycle import AbandonReason, InputState, RunState
-from schemas.outcomes import Abandoned
+from schemas.lifecycle import InputState, RunState
+from schemas.outcomes import EXHAUSTED
 from schemas.records import InputRecord, Known, KnownInput, Redriven
 from store import codec
 from store.codec import READ_ERRORS, Codec
@@ -38,7 +38,6 @@ _LETTER: Final = [
     dead_letters.c[name]
     for name in ("id", "runtime_id", "message_id", "redrive_count", "body_digest")
 ]
-_EXHAUSTED: Final = Abandoned(AbandonReason.ATTEMPTS_EXHAUSTED)
 
 
 @dataclass(slots=True)
@@ -128,7 +127,7 @@ class Dedupe:
             if row["state"] != InputState.ABANDONED.value:
                 continue
             for record in _readable(codec.read_input, row):
-                if record.outcome == _EXHAUSTED:
+                if record.outcome == EXHAUSTED:
                     found[row["runtime_id"]].exhausted[record.input_id] = record
 
     def _ids(

@@ -13,6 +13,7 @@ import msgspec
 from schemas.dead_letters import DeadLetter
 from schemas.ids import CommandId, DeadLetterId, InputId, RunId, RuntimeId
 from schemas.lifecycle import InputState, RuntimeState
+from schemas.outcomes import EXHAUSTED
 from schemas.records import (
     Changes,
     CommandRecord,
@@ -117,6 +118,11 @@ class Shelf:
             runs={one: self.runs[one].state for one in lookup.runs if one in self.runs},
             commands={
                 one: self.commands[one].outcome for one in lookup.commands if one in self.commands
+            },
+            exhausted={
+                one: self.inputs[one]
+                for one in lookup.exhausted
+                if one in self.inputs and self.inputs[one].outcome == EXHAUSTED
             },
         )
 

@@ -52,7 +52,7 @@ from schemas.outcomes import (
     SupersededOutcome,
 )
 from schemas.policy import ConsumePoint, PolicyDecision, QueueMode, WakeMode
-from schemas.records import InputRecord, KnownInput, SignalExecutor
+from schemas.records import HistoryEntry, InputRecord, KnownInput, SignalExecutor
 from schemas.runs import SignalKind
 from worker.driver.arrival import Arrival
 from worker.driver.input_table import InputEvent
@@ -72,6 +72,9 @@ _NEVER_DERIVED: Final = frozenset(
         InputKind.PEER_RESPONSE_TERMINAL,
     }
 )
+
+REDRIVEN: Final = "redriven by an operator"
+"""What the history says of an input that was brought back."""
 
 Twin = InputRecord | KnownInput
 """An input that is known already: from the ledger or from the store."""
@@ -135,7 +138,7 @@ def _known(
         _change_reply(ledger, twin, arrival)
         return _deduplicated(ledger, header, twin)
     if twin is None:
-        twin = _twin_by_key(ledger, header.idempotency_key, arrival)
+        twin = _twin_by_key(ledger, header, arrival)
     if twin is None:
         return None
     answer = DeduplicatedOutcome(twin.input_id, twin.outcome)
@@ -144,13 +147,30 @@ def _known(
 
 
 def _twin_by_id(ledger: Ledger, header: Header, arrival: Arrival) -> Twin | None:
+    if _brought_back(ledger, header.id, arrival) is not None:
+        return None
     return ledger.find(header.id) or arrival.known.inputs.get(header.id)
 
 
-def _twin_by_key(ledger: Ledger, key: str | None, arrival: Arrival) -> Twin | None:
+def _twin_by_key(ledger: Ledger, header: Header, arrival: Arrival) -> Twin | None:
+    key = header.idempotency_key
     if key is None:
         return None
-    return ledger.find_by_key(key) or arrival.known.keys.get(key)
+    twin = ledger.find_by_key(key) or arrival.known.keys.get(key)
+    # Unknown by its id and known by its key: it is the input itself, brought back.
+    return None if twin is None or twin.input_id == header.id else twin
+
+
+def _brought_back(ledger: Ledger, input_id: InputId, arrival: Arrival) -> InputRecord | None:
+    """Find the input that a redrive admits again under its own id, perhaps with another payload.
+
+    This is the one way out of a terminal state: an operator's act, and only for an input whose
+    attempts are exhausted. The same redrive delivered twice finds the input active, or ended anew,
+    and is a duplicate like any other.
+    """
+    if not arrival.redrive or ledger.find(input_id) is not None:
+        return None
+    return arrival.known.exhausted.get(input_id)
 
 
 def _change_reply(ledger: Ledger, twin: InputRecord, arrival: Arrival) -> None:
@@ -171,7 +191,12 @@ def _enter(ledger: Ledger, item: Input, kind: InputKind, digest: str, arrival: A
     decision = _decide(ledger, item, kind)
     record = _record(ledger, item, kind, digest, decision, arrival)
     ledger.set_runtime(arrival.now, next_sequence=record.sequence + 1)
-    ledger.admit(record)
+    earlier = _brought_back(ledger, record.input_id, arrival)
+    if earlier is None:
+        ledger.admit(record)
+    else:
+        record = _continued(earlier, record)
+        ledger.put(record)
     ledger.announce_input(InputAccepted(record.input_id))
     if decision.consume_point is ConsumePoint.ON_ACCEPT:
         _consume(ledger, record, arrival.now)
@@ -218,6 +243,17 @@ def _record(
         supersession_key=header.supersession_key,
         reply=arrival.reply,
         traceparent=arrival.traceparent,
+    )
+
+
+def _continued(earlier: InputRecord, record: InputRecord) -> InputRecord:
+    """Carry on the history of an input that is brought back; its attempts count anew."""
+    back = HistoryEntry(record.created_at, earlier.state, record.state, REDRIVEN)
+    return msgspec.structs.replace(
+        record,
+        created_at=earlier.created_at,
+        recovery_count=earlier.recovery_count,
+        history=(*earlier.history, back),
     )
 
 

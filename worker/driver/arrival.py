@@ -21,6 +21,7 @@ class Arrival:
         jitter: Chance, in [0, 1): spreads retries.
         reply: Who wants to know what becomes of the message.
         traceparent: The publisher's trace context, kept with an input.
+        redrive: Whether an operator published it again, with these very bytes.
     """
 
     now: datetime
@@ -28,3 +29,4 @@ class Arrival:
     jitter: float = 0.0
     reply: ReplyTo | None = None
     traceparent: str | None = None
+    redrive: bool = False
