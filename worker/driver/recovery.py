@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -19,7 +20,7 @@ from worker.driver.normalize import normalize
 from worker.driver.options import DriverOptions
 from worker.driver.policy import QUEUE_BY_DEFAULT, PolicyTable
 
-_HINTED = QUEUE_BY_DEFAULT | {InputKind.PROMPT, InputKind.FLOW_STEP}
+_HINTED: Final = QUEUE_BY_DEFAULT | {InputKind.PROMPT, InputKind.FLOW_STEP}
 
 
 class CorruptRuntimeError(Exception):
