@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import aio_pika
 import aiormq
@@ -124,14 +124,16 @@ class Connection:
 
     async def close(self) -> None:
         """Close it, waiting a few seconds at most; a dead peer's is closed in the background."""
-        task = asyncio.create_task(self._close())
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
-        await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+        await asyncio.wait({_in_background(self._close())}, timeout=CLOSE_SECONDS)
 
     async def _close(self) -> None:
         with suppress(BrokerError), translated("closing"):
             await self._connection.close()
+
+
+def close_channel_soon(channel: Channel) -> None:
+    """Close a channel without waiting for it."""
+    _in_background(close_channel(channel))
 
 
 async def close_channel(channel: Channel) -> None:
@@ -141,6 +143,13 @@ async def close_channel(channel: Channel) -> None:
     with suppress(BrokerError), translated("closing a channel"):
         async with asyncio.timeout(CLOSE_SECONDS):
             await channel.close()
+
+
+def _in_background(closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(closing)
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+    return task
 
 
 def _checked(url: str) -> URL:

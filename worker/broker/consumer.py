@@ -11,7 +11,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from pamqp.commands import Basic
 
-from worker.broker.connection import Channel, Connection, close_channel
+from worker.broker.connection import Channel, Connection, close_channel, close_channel_soon
 from worker.broker.delivery import Delivery, Settlement
 from worker.broker.errors import translated
 from worker.broker.tally import Ended, Tally
@@ -82,8 +82,7 @@ class Consumer:
                 channel.closing.add_done_callback(consumer._on_closing)
         except BaseException:
             consumer._leaving = Ended.LOST  # It never began: nothing is to be counted.
-            if not channel.is_closed:
-                consumer._leaver = asyncio.create_task(close_channel(channel))
+            close_channel_soon(channel)
             raise
         return consumer
 
@@ -187,8 +186,7 @@ class Consumer:
 
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
         self._end(Ended.CANCELLED)
-        if self._leaver is None:
-            self._leaver = asyncio.create_task(close_channel(self._channel))
+        close_channel_soon(self._channel)
 
     def _on_closing(self, _closing: asyncio.Future[None]) -> None:
         self._end(Ended.LOST)
