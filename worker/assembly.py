@@ -25,7 +25,7 @@ from schemas.envelope import (
     MessageType,
     decode_stored_input,
 )
-from schemas.ids import InputId, RuntimeId
+from schemas.ids import DeadLetterId, InputId, RuntimeId
 from schemas.outcomes import Accepted
 from schemas.records import (
     Announce,
@@ -34,7 +34,6 @@ from schemas.records import (
     Complete,
     CorruptRecord,
     Effect,
-    InputRecord,
     OutboxMessage,
     Rebuild,
     RequestRun,
@@ -47,6 +46,7 @@ from store.ports import BlobStore, Commit
 from worker.batch import Item
 from worker.broker.topology import Topology
 from worker.committer import Committer
+from worker.disposition import Disposition
 from worker.driver.render import staged_input
 from worker.letters import Cause, letter
 from worker.outgoing import Sender
@@ -119,7 +119,7 @@ class Assembler:
         """
         draft = _Draft(
             Sender(self.topology, self.pool, runtime_id, now),
-            await self._stored_payloads(changes.inserted, items),
+            await self._stored_payloads(changes, items),
             await self._stored_snapshot(changes.snapshot),
         )
         draft.dead_letters.extend(self.letters(runtime_id, items, now=now))
@@ -137,6 +137,7 @@ class Assembler:
             outbox=tuple(draft.outbox),
             dead_letters=tuple(draft.dead_letters),
             quarantined=tuple(record.input_id for record in corrupt),
+            closed=_processed(items),
         )
         return Assembled(commit, tuple(draft.announcements), draft.rebuild)
 
@@ -152,16 +153,20 @@ class Assembler:
         )
 
     async def _stored_payloads(
-        self, inserted: Sequence[InputRecord], items: Sequence[Item]
+        self, changes: Changes, items: Sequence[Item]
     ) -> dict[InputId, bytes]:
-        """Pair each new input with its JSON, images moved to the blob store."""
+        """Pair each new input with its JSON, images moved to the blob store.
+
+        One that a redrive brought back is an update, and has its JSON anew: it may be another.
+        """
         accepted = {
             item.outcome.input_id: item.envelope.body
             for item in items
             if isinstance(item.outcome, Accepted)
         }
         payloads = {}
-        for record in inserted:
+        back = (record for record in changes.updated if record.input_id in accepted)
+        for record in (*changes.inserted, *back):
             stored = externalize(accepted[record.input_id])
             for blob in stored.blobs:
                 await self.blobs.put(blob)
@@ -260,3 +265,12 @@ class Assembler:
             cause=cause,
             at=sender.now,
         )
+
+
+def _processed(items: Sequence[Item]) -> tuple[DeadLetterId, ...]:
+    """List the dead letters whose messages came again and did not die again."""
+    return tuple(
+        item.letter_id
+        for item in items
+        if item.letter_id is not None and item.disposition is not Disposition.DEAD_LETTER
+    )

@@ -17,11 +17,12 @@ from schemas.envelope import (
     decode,
 )
 from schemas.errors import MalformedError
-from schemas.ids import RuntimeId
+from schemas.ids import DeadLetterId, RuntimeId
 from schemas.outcomes import Outcome
 from schemas.records import Known, ReplyTo
 from store.ports import Lookup
 from worker.broker.delivery import Delivery
+from worker.dead_letters.claims import claim_of, granted
 from worker.disposition import Disposition
 from worker.driver.arrival import Arrival
 from worker.driver.driver import Driver
@@ -37,6 +38,8 @@ class Item:
     outcome: Outcome | None = None
     disposition: Disposition = Disposition.DONE
     cause: Cause | None = None
+    letter_id: DeadLetterId | None = None
+    """The dead letter that an operator had published again as this message."""
 
     @property
     def envelope(self) -> Envelope:
@@ -81,6 +84,7 @@ def lookup(runtime_id: RuntimeId, items: Sequence[Item], current_run: UUID | Non
     """
     messages = [item.message for item in items]
     headers = [one.input.header for one in messages if isinstance(one, InputMessage)]
+    claims = [(item, claim) for item in items if (claim := claim_of(item.envelope)) is not None]
     runs = {one.event.run_id for one in messages if isinstance(one, RunEventMessage)}
     question = Lookup(
         runtime_id,
@@ -89,6 +93,12 @@ def lookup(runtime_id: RuntimeId, items: Sequence[Item], current_run: UUID | Non
         runs=tuple(runs - {current_run}),
         commands=tuple(
             one.command.command_id for one in messages if isinstance(one, CommandMessage)
+        ),
+        redriven=tuple(claim.letter_id for _, claim in claims),
+        exhausted=tuple(
+            item.message.input.header.id
+            for item, _ in claims
+            if isinstance(item.message, InputMessage)
         ),
     )
     return None if question == Lookup(runtime_id) else question
@@ -101,12 +111,14 @@ def decide(
     for item in items:
         if isinstance(item.message, MalformedError):
             continue
+        item.letter_id = granted(item.envelope, known)
         arrival = Arrival(
             now=now,
             known=known,
             jitter=jitter,
             reply=item.reply,
             traceparent=item.traceparent,
+            redrive=item.letter_id is not None,
         )
         item.outcome = driver.apply(item.message, arrival)
         is_command = isinstance(item.message, CommandMessage)

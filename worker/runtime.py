@@ -234,9 +234,11 @@ class Runtime:
             item.bury(reason, detail)
         letters = around.assembler.letters(self.runtime_id, items, now=around.clock())
         try:
-            await around.committer.commit(Commit(None, 0, dead_letters=letters))
+            result = await around.committer.commit(Commit(None, 0, dead_letters=letters))
         except StoreError:
             return self._give_back(items, Disposition.RETURNED_UNAVAILABLE)
+        if result is not CommitResult.COMMITTED:
+            return self._give_back(items, Disposition.RETURNED_FAILED)
         return self._ack(items)
 
 

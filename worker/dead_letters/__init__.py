@@ -1,0 +1,1 @@
+"""Dead letters that people can work with: collected, looked at, tried dry, redriven, moved."""
