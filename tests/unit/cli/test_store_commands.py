@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -246,3 +249,26 @@ def test_replay_prints_a_line_a_step_and_stops_at_what_it_does_not_know(
     assert said.code == 2
     assert said.lines[0]["runtime_state"] == "idle"
     assert "line 2" in said.err
+
+
+def test_a_sound_store_verifies(say: Say) -> None:
+    """What the driver and the store made holds every rule."""
+    said = say("verify")
+    assert (said.code, said.err) == (0, "")
+    assert "rules hold" in said.out
+    assert say("verify", "--json").out == ""
+
+
+def test_a_store_that_was_tampered_with_does_not(
+    say: Say, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A consumed input whose receipt is gone is found, and the row is named."""
+    copy = tmp_path / "copy.db"
+    shutil.copy(place.url.removeprefix("sqlite+aiosqlite:///"), copy)
+    with contextlib.closing(sqlite3.connect(copy)) as database, database:
+        assert database.execute("DELETE FROM receipts").rowcount == 1
+    monkeypatch.setenv("MEERKAT_DATABASE_URL", f"sqlite+aiosqlite:///{copy}")
+    assert str(place.done) in say("verify").out
+    said = say("verify", "--json")
+    assert said.code == 1
+    assert [line["rule"] for line in said.lines] == ["consumed_has_receipt"]
