@@ -8,6 +8,7 @@ from schemas.ids import runtime_id
 from worker.broker.delivery import Delivery
 from worker.broker.topology import Topology
 from worker.burial import Burial
+from worker.dead_letters.collect import Collector
 from worker.registrar import Registrar
 from worker.runtimes import Runtimes
 
@@ -20,6 +21,7 @@ class Dispatch:
     runtimes: Runtimes
     registrar: Registrar
     burial: Burial
+    collector: Collector
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand a delivery to whoever settles it."""
@@ -27,6 +29,8 @@ class Dispatch:
             self.registrar.deliver_registration(delivery)
         elif delivery.queue == self.topology.unrouted:
             self.registrar.deliver_unrouted(delivery)
+        elif delivery.queue == self.topology.dead:
+            self.collector.deliver(delivery)
         else:
             self._to_runtime(delivery)
 

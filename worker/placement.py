@@ -51,7 +51,8 @@ class Placement:
         alive = await self.membership.alive(await self.store.workers())
         inboxes = await self._inboxes()
         mine = assigned(inboxes, alive, me)
-        shared = dict.fromkeys((self.topology.registrations, self.topology.unrouted))
+        topology = self.topology
+        shared = dict.fromkeys((topology.registrations, topology.unrouted, topology.dead))
         self.subscriptions.want({**shared, **{queue: inboxes[queue] for queue in mine}})
         self.metrics.workers_alive.set(len(alive))
         self.metrics.queues_desired.set(len(mine))

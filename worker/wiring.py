@@ -24,6 +24,7 @@ from worker.broker.topology import Layout, Topology, require_version
 from worker.burial import Burial
 from worker.clock import new_id, now
 from worker.committer import Committer
+from worker.dead_letters.collect import Collector
 from worker.dispatch import Dispatch
 from worker.driver.options import DriverOptions
 from worker.driver.policy import DEFAULT_POLICY, load_policy
@@ -100,6 +101,7 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         surroundings, most=settings.max_active_runtimes, idle_seconds=settings.passivate_after
     )
     burial = Burial(committer, now, new_id)
+    collector = Collector(burial, topology, now, new_id)
     nudge = asyncio.Event()
     registrar = Registrar(
         store=connections.store,
@@ -116,7 +118,7 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         connections.consuming,
         topology,
         prefetch=settings.prefetch,
-        on_delivery=Dispatch(topology, runtimes, registrar, burial).deliver,
+        on_delivery=Dispatch(topology, runtimes, registrar, burial, collector).deliver,
     )
     return Worker(
         settings=settings,
