@@ -141,11 +141,16 @@ class Model:
 
     def admit(self, item: Input, reply: ReplyTo | None) -> Answer:
         """Section 6, in its order."""
-        if self.state not in {_R.IDLE, _R.ATTACHED, _R.RUNNING}:
-            return self._answered(item, reply, "not_ready", self.state.value)
+        retired = self.run is not None and self.run.came_from is _R.RETIRED  # still takes nothing
+        state = _R.RETIRED if retired else self.state
+        known = self.items.get(item.header.id)
+        if state not in {_R.IDLE, _R.ATTACHED, _R.RUNNING}:
+            if known is None or known.digest != payload_digest(item):
+                return self._answered(item, reply, "not_ready", state.value)
+            self._deduplicated(item, known, reply, by_id=True)  # a redelivery has no second effect
+            return ("not_ready", state.value)
         if breaks_durability(item):
             return self._answered(item, reply, "rejected")
-        known = self.items.get(item.header.id)
         if known is not None and known.digest != payload_digest(item):
             return self._answered(item, reply, "conflict")
         owner = known or self.items.get(
@@ -335,8 +340,8 @@ class Model:
 
     def command(
         self, command: commands.Command, now: datetime, after: StoredRuntime
-    ) -> tuple[set[str], int | None]:
-        """Section 8, commands: the answers that are right, and how many inputs were abandoned."""
+    ) -> tuple[set[str], range | None]:
+        """Section 8, commands: the answers that are right, how many inputs may be abandoned."""
         allowed = _FROM.get(type(command), frozenset(_R))
         if self.state not in allowed or (type(command) in _AT_REST and self.run is not None):
             return {"refused"}, None
@@ -355,10 +360,10 @@ class Model:
                 kept = {record.input_id for record in after.inputs}  # ephemeral: stay or go
                 self.recover(now, adopt=True, kept=kept)
             case _:
-                return self._order(command), None
+                return self._order(command, after), None
         return {"report"}, abandoned
 
-    def _order(self, command: commands.Command) -> set[str]:
+    def _order(self, command: commands.Command, after: StoredRuntime) -> set[str]:
         """The commands that abandon nothing, or one input."""
         self.state = _TO.get(type(command), self.state)
         match command:
@@ -373,17 +378,20 @@ class Model:
             case commands.CancelInput():
                 return self._cancel_input(command.input_id)
             case commands.CancelRun():
-                return self._cancel_run(command.run_id)
+                return self._cancel_run(command.run_id, after)
         lenient = type(command) not in _FROM and self.state.is_terminal
         return {"report", "refused"} if lenient else {"report"}
 
-    def _cancel_run(self, run_id: RunId | None) -> set[str]:
+    def _cancel_run(self, run_id: RunId | None, after: StoredRuntime) -> set[str]:
+        """Ask the executor; what no executor has taken may be over at once."""
         if self.run is None or run_id not in {None, self.run.id}:
             return {"refused"}
         self.signals.append((self.run.id, "cancel_run"))
+        if self.run.lease is None and after.run is None:
+            self._cancel(self.run, {record.input_id for record in after.inputs})
         return {"report"}
 
-    def _finish(self, state: RuntimeState) -> int:
+    def _finish(self, state: RuntimeState) -> range:
         abandoned = self._abandon_all(AbandonReason.DESTROYED)
         if self.run is not None:
             self.ended_runs.add(self.run.id)
@@ -391,24 +399,25 @@ class Model:
         self.state = state
         return abandoned
 
-    def _abandon_all(self, reason: AbandonReason) -> int:
+    def _abandon_all(self, reason: AbandonReason) -> range:
         """All that is active; what has its receipt may also count as consumed."""
         active = self.active()
         for item in active:
             proven = {_S.CONSUMED} if item.state in _KEPT else set()
             self._end(item, _S.ABANDONED, *proven, reason=reason)
-        return len([item for item in active if len(item.ends) == 1])
+        sure = sum(len(item.ends) == 1 for item in active)
+        return range(sure, len(active) + 1)
 
-    def _abandon_pending(self, reason: AbandonReason, after: StoredRuntime) -> int:
+    def _abandon_pending(self, reason: AbandonReason, after: StoredRuntime) -> range:
         """What waits is abandoned; whether a run in flight goes down with it is left open."""
         waiting = self.waiting()
         for item in waiting:
             self._end(item, _S.ABANDONED, reason=reason)
         if self.run is None or after.run is not None:
-            return len(waiting)
+            return range(len(waiting), len(waiting) + 1)
         gone = self._abandon_all(reason)
         self._end_run(self.run)
-        return len(waiting) + gone
+        return range(len(waiting) + gone.start, len(waiting) + gone.stop)
 
     def _cancel_input(self, input_id: InputId) -> set[str]:
         item = self.items.get(input_id)
@@ -450,13 +459,16 @@ class Model:
         if self.run is None and not self.waiting():
             self.woken = False
         plan, before, failed = after.runtime.retry, self.plan, self.failed
-        anew = failed or self.cancelled
+        ill = failed or self.cancelled
+        if not ill and plan is not None:
+            assert before is not None, "only a run that ended ill makes a plan"
+            assert plan.not_before <= max(now, before.not_before), "or holds anybody back"
+            assert plan.through_sequence == before.through_sequence, "or watches other inputs"
         self.plan, self.failed, self.cancelled = plan, None, False
-        assert plan is None or plan == before or anew, "only a run that ended ill makes a plan"
         if failed and failed > 1 and self.waiting():
             assert plan is not None, "a batch that failed comes back in halves"
             assert 1 <= plan.batch_limit <= (failed + 1) // 2, "comes back in halves"
-        if plan is not None and plan != before:
+        if ill and plan is not None and plan != before:
             cap = timedelta(seconds=2 * self.options.backoff_cap)
             assert now <= plan.not_before <= now + cap, "backs off, up to a cap"
 
