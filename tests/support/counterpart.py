@@ -167,9 +167,9 @@ class Counterpart:
         """Tell whether nobody consumes a queue."""
         return (await self._declared(queue)).consumer_count == 0
 
-    async def is_attended(self, pool: str, by: int = 1) -> bool:
-        """Tell whether so many executors consume a pool."""
-        return (await self._declared(self.topology.pool_queue(pool))).consumer_count == by
+    async def is_attended(self, pool: str) -> bool:
+        """Tell whether an executor consumes a pool."""
+        return not await self.is_unattended(self.topology.pool_queue(pool))
 
     async def is_in_hand(self, pool: str) -> bool:
         """Tell whether all requests of a pool are in somebody's hand."""

@@ -74,8 +74,7 @@ class Intake:
             backoff.reset()
             await self._take_with(hand)
         finally:
-            if not channel.is_closed:
-                await channel.close()
+            await close_channel(channel)
 
     async def _take_with(self, hand: _Hand) -> None:
         """Receive only while a slot is ours; a run that has begun keeps it, so take another."""

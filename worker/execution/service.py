@@ -28,6 +28,9 @@ from worker.execution.snapshot import Snapshots
 CLEAN_UP_SECONDS: Final = 5.0
 """How long a function that is stopped for a shutdown may take to clean up."""
 
+HANDS: Final = 4
+"""Runs begun at once: each waits for the broker to confirm its start."""
+
 REMEMBERED: Final = 1000
 """Runs that were performed here and are recognised when their request comes again."""
 
@@ -83,15 +86,18 @@ class Service:
         Cancelled, it leaves at once; the leases of its runs will pass.
         """
         listening = asyncio.create_task(self._signals.listen(), name="signals")
-        taking = asyncio.create_task(self._intake.take(), name="intake")
+        taking = [
+            asyncio.create_task(self._intake.take(), name="intake")
+            for _ in range(min(HANDS, self._terms.concurrency))
+        ]
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await asyncio.wait({listening, taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            await _put_down(taking)
+            await asyncio.wait({listening, *taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await _put_down(*taking)
             await self._drain()
-            _raise_failure(listening, taking)
+            _raise_failure(listening, *taking)
         finally:
-            await _put_down(listening, taking, stopping, *self._tasks)
+            await _put_down(listening, *taking, stopping, *self._tasks)
 
     async def _drain(self) -> None:
         if not self._tasks:
@@ -109,7 +115,7 @@ class Service:
         A request that comes again, because its ack was lost, is only to be acked.
         """
         request = decode_run_request(taken)
-        if request.run_id in self._performed:
+        if request.run_id in self._performed or request.run_id in self._held:
             return False
         lease = Lease(request.lease_seconds)
         reporter = Reporter(self._publisher, self._topology, request, lease=lease, taken=taken)
