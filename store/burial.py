@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.dead_letters import DeadLetter, DeadLetterReason, DeadLetterStatus
-from store.codec import Codec
+from store.codec import Codec, blobs_in
 from store.engine import Flavour, named
-from store.tables import dead_letters, is_nameless
+from store.tables import blob_references, dead_letters, is_nameless
 
 _Key = tuple[object, ...]
 
@@ -155,8 +155,29 @@ async def _write(
         for grave in standing
         if grave.is_changed and not grave.is_new
     ]
+    await _hold_blobs(connection, flavour, graves)
     if changed:
         key = bindparam("key", type_=dead_letters.c.id.type)
         values = {name: bindparam(name, type_=dead_letters.c[name].type) for name in _LAST_DEATH}
         update = dead_letters.update().where(dead_letters.c.id == key).values(values)
         await connection.execute(update, changed)
+
+
+async def _hold_blobs(
+    connection: AsyncConnection, flavour: Flavour, graves: dict[_Key, list[_Grave]]
+) -> None:
+    """Note the blobs that letters need, so that they are there when a letter is redriven."""
+    held = [
+        {
+            "blob_id": blob_id,
+            "runtime_id": grave.row["runtime_id"] or "",
+            "holder_id": grave.row["id"],
+        }
+        for standing in graves.values()
+        for grave in standing
+        if grave.is_new or grave.is_changed
+        for blob_id in blobs_in(grave.row["body"])
+    ]
+    if held:
+        insert = flavour.insert(blob_references).on_conflict_do_nothing()
+        await connection.execute(insert, held)

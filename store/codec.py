@@ -7,6 +7,7 @@ Rows are tuples in the order of their table's columns. JSON columns are text. Re
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -65,6 +66,16 @@ def harmless(text: str) -> str:
     if text.isprintable():
         return text
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+_BLOB_ID: Final = re.compile(rb"sha256:[0-9a-f]{64}")
+
+
+def blobs_in(content: bytes) -> list[str]:
+    """Name the blobs that JSON refers to, each once. Cheap where there are none."""
+    if b'"sha256:' not in content:
+        return []
+    return sorted({found.decode() for found in _BLOB_ID.findall(content)})
 
 
 def _optional(value: object) -> str | None:

@@ -12,10 +12,13 @@ from store.commit import GroupCommit
 from store.dead_letters import DeadLetters
 from store.dedupe import Dedupe
 from store.engine import Database
+from store.letter_acts import LetterActs
 from store.outbox import Outbox
 from store.ports import Commit, CommitResult, DueTimer, Lookup, WorkerPresence
 from store.presence import Presences
 from store.queries import Queries
+from store.references import References
+from store.retention import Retention
 from store.runtimes import Runtimes
 from store.timers import Timers
 from store.writes import Statements
@@ -27,7 +30,10 @@ class SqlStore:
     Attributes:
         database: The database itself.
         queries: What people ask about runtimes.
-        dead_letters: What people ask about dead letters, and do with them.
+        dead_letters: What people ask about dead letters.
+        letter_acts: What people do with dead letters.
+        retention: Deletes what is over and old.
+        references: Which blobs are needed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -35,7 +41,10 @@ class SqlStore:
         codec = Codec(database.flavour.uuid, database.flavour.moment)
         statements = Statements(database.flavour, database.dialect)
         self.queries = Queries(database, codec)
-        self.dead_letters = DeadLetters(database, codec, statements)
+        self.dead_letters = DeadLetters(database, codec)
+        self.letter_acts = LetterActs(database, codec, statements)
+        self.retention = Retention(database, codec)
+        self.references = References(database)
         self._commits = GroupCommit(database, codec, statements)
         self._runtimes = Runtimes(database, codec)
         self._dedupe = Dedupe(database, codec)

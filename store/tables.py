@@ -114,6 +114,17 @@ Index(
     sqlite_where=_KEYED,
 )
 
+# Which blobs are needed, so that those of a commit that never came can be swept. The holder is an
+# input of the runtime or a dead letter; the runtime is empty where a letter names none.
+blob_references: Final = Table(
+    "blob_references",
+    metadata,
+    Column("blob_id", Name, primary_key=True),
+    Column("runtime_id", Name, primary_key=True),
+    Column("holder_id", Id, primary_key=True),
+)
+Index("blob_references_holder", blob_references.c.runtime_id, blob_references.c.holder_id)
+
 runs: Final = Table(
     "runs",
     metadata,
@@ -159,6 +170,8 @@ snapshots: Final = Table(
     Column("digest", Text),
     Column("data", LargeBinary),
 )
+
+Index("snapshots_blob", snapshots.c.blob_id)
 
 commands: Final = Table(
     "commands",

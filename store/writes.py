@@ -16,7 +16,7 @@ from schemas.dead_letters import DeadLetterStatus
 from schemas.ids import RuntimeId
 from schemas.records import Changes
 from store import tables
-from store.codec import Codec, Row
+from store.codec import Codec, Row, blobs_in
 from store.engine import Flavour
 from store.ports import Commit
 
@@ -30,6 +30,7 @@ class Write(enum.Enum):
     INSERT_INPUTS = enum.auto()
     UPDATE_INPUTS = enum.auto()
     REPLACE_PAYLOADS = enum.auto()
+    INSERT_REFERENCES = enum.auto()
     UPSERT_RUNS = enum.auto()
     UPDATE_RUNTIMES = enum.auto()
     INSERT_RECEIPTS = enum.auto()
@@ -58,6 +59,7 @@ def rows_of(part: Commit, codec: Codec) -> Rows:
     if part.runtime_id is not None:
         rows.update(_input_rows(part.runtime_id, part, codec))
         rows.update(_run_rows(part.runtime_id, part.changes, codec))
+    rows[Write.INSERT_REFERENCES] = _reference_rows(part, codec)
     rows[Write.CLOSE_LETTERS] = [(codec.uuid(letter_id),) for letter_id in part.closed]
     rows[Write.INSERT_OUTBOX] = [codec.outgoing(message) for message in part.outbox]
     rows[Write.DELETE_OUTBOX] = [(codec.uuid(row_id),) for row_id in part.published]
@@ -101,6 +103,15 @@ def _run_rows(runtime_id: RuntimeId, changes: Changes, codec: Codec) -> Rows:
     }
 
 
+def _reference_rows(part: Commit, codec: Codec) -> list[Row]:
+    """Note the blobs that payloads need; nearly all need none."""
+    return [
+        (blob_id, part.runtime_id, codec.uuid(input_id))
+        for input_id, payload in part.payloads.items()
+        for blob_id in blobs_in(payload)
+    ]
+
+
 def _some(value: _T | None) -> tuple[_T, ...]:
     return () if value is None else (value,)
 
@@ -140,6 +151,11 @@ _Statement = tuple[UpdateBase, tuple[str, ...]]
 
 def _insert(table: Table) -> _Statement:
     return table.insert().inline(), tuple(table.c.keys())
+
+
+def _insert_references(flavour: Flavour) -> _Statement:
+    insert = flavour.insert(tables.blob_references).inline()
+    return insert.on_conflict_do_nothing(), tuple(tables.blob_references.c.keys())
 
 
 def _insert_outbox(flavour: Flavour) -> _Statement:
@@ -229,6 +245,7 @@ _STATEMENTS: Final[dict[Write, Callable[[Flavour], _Statement]]] = {
     Write.INSERT_INPUTS: lambda _: _insert(tables.inputs),
     Write.UPDATE_INPUTS: lambda _: _update(tables.inputs, _INPUT),
     Write.REPLACE_PAYLOADS: lambda _: _update(tables.inputs, _PAYLOAD),
+    Write.INSERT_REFERENCES: _insert_references,
     Write.UPSERT_RUNS: lambda flavour: _upsert(tables.runs, flavour),
     Write.UPDATE_RUNTIMES: lambda _: _update(tables.runtimes, _RUNTIME),
     Write.INSERT_RECEIPTS: lambda _: _insert(tables.receipts),
