@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -117,7 +118,9 @@ def ours(error: BaseException, doing: str) -> BrokerError:
 def _text(error: BaseException) -> str:
     """The reason alone; a bare or empty error is what a closing connection leaves behind."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        # Event loops have their own words for a refused connection; the system has one.
+        number = error.errno or 0
+        return os.strerror(number) if number > 0 else error.strerror
     text = " ".join(str(part) for part in error.args if part is not None)
     return text or "the connection was lost"
 

@@ -40,7 +40,7 @@ async def test_broker_says_its_version(amqp_url: str) -> None:
         ("password", "geheim", "refused the user name or password"),
         ("path", "/nowhere", "is the virtual host right"),
         ("scheme", "http", "expected amqp://"),
-        ("host", "nowhere.invalid", "Name or service not known"),
+        ("host", "nowhere.invalid", "RabbitMQ at nowhere.invalid"),
     ],
 )
 async def test_wrong_address_is_told_in_a_sentence(
@@ -102,9 +102,7 @@ async def test_link_that_cannot_come_up_says_why(amqp_url: str) -> None:
     async with Link(
         wrong(amqp_url, host="127.0.0.1").replace(f":{URL(amqp_url).port}", f":{port}"), "t"
     ) as link:
-        with pytest.raises(
-            BrokerUnavailableError, match=rf"127.0.0.1:{port} .*Connect call failed"
-        ):
+        with pytest.raises(BrokerUnavailableError, match=rf"127.0.0.1:{port} .*Connection refused"):
             await link.ready(deadline=0.5)
 
 
