@@ -15,8 +15,10 @@ RPC_SECONDS: Final = 5.0
 
 
 class Presence:
-    """An exclusive queue named after the worker: only the broker can take it away, and it does so
-    as soon as it notices that the connection is gone, long before a heartbeat row looks old.
+    """An exclusive queue named after the worker.
+
+    Only the broker can take it away, and it does so as soon as it notices that the connection is
+    gone, long before a heartbeat row looks old.
     """
 
     def __init__(self, link: Link, topology: Topology) -> None:
@@ -39,7 +41,7 @@ class Presence:
         await channel.close()
 
     async def is_connected(self, worker_id: str) -> bool:
-        """Ask the broker whether a worker is connected; if it cannot say, it counts as connected."""
+        """Ask the broker whether a worker is connected; it counts as such if none can say."""
         try:
             connection = await self._link.ready(deadline=RPC_SECONDS)
             return await self._is_declared(connection, self._topology.presence(worker_id))
