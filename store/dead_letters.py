@@ -1,8 +1,7 @@
-"""Dead letters, for people: lists, groups, one letter with its bytes, what is done with them."""
+"""Dead letters, for people: lists, groups, one letter with its bytes and what was changed of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,14 +12,12 @@ from sqlalchemy import ColumnElement, FromClause, Select, func, select, tuple_
 
 from schemas.dead_letters import DeadLetterReason, DeadLetterStatus
 from schemas.ids import DeadLetterId, RuntimeId
-from schemas.records import OutboxMessage
 from store import codec
 from store.codec import READ_ERRORS, Codec
 from store.engine import Database, named
 from store.errors import DamagedRowError
 from store.paging import MOST, Page, key_of, page
-from store.tables import dead_letters
-from store.writes import Statements, Write
+from store.tables import dead_letters, letter_edits
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -71,22 +68,15 @@ class LetterFilter(msgspec.Struct, frozen=True):
     since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """A change of status that a person makes."""
+class LetterEdit(msgspec.Struct, frozen=True):
+    """What a person changed of a letter's body before having it published again."""
 
-    from_: DeadLetterStatus
-    to: DeadLetterStatus
-    who: str
+    redrive_count: int
     at: datetime
-    note: str | None = None
-
-
-class Redrive(msgspec.Struct, frozen=True):
-    """A letter to publish again, and the message that does it."""
-
-    letter_id: DeadLetterId
-    message: OutboxMessage
+    who: str
+    why: str
+    diff: str
+    body_before: bytes
 
 
 _COLUMNS: Final = dead_letters.c
@@ -99,7 +89,6 @@ class DeadLetters:
 
     database: Database
     codec: Codec
-    statements: Statements
 
     async def letters(
         self, wanted: LetterFilter, *, limit: int = 50, after: str | None = None
@@ -113,7 +102,7 @@ class DeadLetters:
             .limit(limit + 1)
         )
         rows = await self._read(query)
-        return page(rows, limit, read=_letter, key=("last_at", "id"))
+        return page(rows, limit, read=read_letter, key=("last_at", "id"))
 
     async def count(self, wanted: LetterFilter) -> int:
         """Count letters."""
@@ -144,74 +133,40 @@ class DeadLetters:
         for row in await self._read(query):
             body = row.pop("body")
             try:
-                return _letter(row), body
+                return read_letter(row), body
             except READ_ERRORS as error:
                 raise DamagedRowError("dead_letters", str(letter_id), codec.fault(error)) from error
         return None
 
-    async def redrive(
-        self, redrives: Sequence[Redrive], *, who: str, now: datetime
-    ) -> tuple[DeadLetterId, ...]:
-        """Publish letters again: mark each redriven and put its message into the outbox, at once.
-
-        Answers the letters that were. A letter that is not open (somebody else was faster) is left
-        alone, and so is its message.
-        """
-        async with self.database.writing() as connection:
-            marked = self._moved(
-                [redrive.letter_id for redrive in redrives],
-                _Move(DeadLetterStatus.OPEN, DeadLetterStatus.REDRIVEN, who, now),
-            ).values(redrive_count=_COLUMNS.redrive_count + 1)
-            won = {codec.read_id(row[0]) for row in await connection.execute(marked)}
-            rows = [
-                self.codec.outgoing(redrive.message)
-                for redrive in redrives
-                if redrive.letter_id in won
-            ]
-            if rows:
-                await connection.exec_driver_sql(self.statements.text(Write.INSERT_OUTBOX), rows)
-        return tuple(redrive.letter_id for redrive in redrives if redrive.letter_id in won)
-
-    async def discard(
-        self, letter_ids: Sequence[DeadLetterId], *, who: str, note: str, now: datetime
-    ) -> tuple[DeadLetterId, ...]:
-        """Give letters up, saying why. Answers those that were open."""
-        move = _Move(DeadLetterStatus.OPEN, DeadLetterStatus.DISCARDED, who, now, note)
-        return await self._move(letter_ids, move)
-
-    async def reopen(
-        self, letter_ids: Sequence[DeadLetterId], *, who: str, note: str, now: datetime
-    ) -> tuple[DeadLetterId, ...]:
-        """Take back that letters were discarded. Answers those that were."""
-        move = _Move(DeadLetterStatus.DISCARDED, DeadLetterStatus.OPEN, who, now, note)
-        return await self._move(letter_ids, move)
-
-    async def _move(
-        self, letter_ids: Sequence[DeadLetterId], move: _Move
-    ) -> tuple[DeadLetterId, ...]:
-        async with self.database.writing() as connection:
-            found = await connection.execute(self._moved(letter_ids, move))
-            moved = {codec.read_id(row[0]) for row in found}
-        return tuple(letter_id for letter_id in letter_ids if letter_id in moved)
-
-    def _moved(self, letter_ids: Sequence[DeadLetterId], move: _Move) -> Any:  # noqa: ANN401
-        ids = [self.codec.uuid(letter_id) for letter_id in letter_ids]
-        changed: dict[str, object] = {
-            "status": move.to.value,
-            "who": codec.harmless(move.who),
-            "acted_at": self.codec.moment(move.at),
-        }
-        if move.note is not None:
-            changed["note"] = codec.harmless(move.note)
-        return (
-            dead_letters.update()
-            .where(
-                self.database.flavour.among(_COLUMNS.id, ids),
-                _COLUMNS.status == move.from_.value,
-            )
-            .values(changed)
-            .returning(_COLUMNS.id)
+    async def edits(self, letter_id: DeadLetterId) -> tuple[LetterEdit, ...]:
+        """Read what was changed of a letter, the first change first."""
+        query = (
+            select(letter_edits)
+            .where(letter_edits.c.letter_id == self.codec.uuid(letter_id))
+            .order_by(letter_edits.c.redrive_count)
         )
+        return tuple(
+            msgspec.convert(row, LetterEdit, strict=False) for row in await self._read(query)
+        )
+
+    async def open_ids(
+        self, wanted: LetterFilter, *, limit: int, after: DeadLetterId | None = None
+    ) -> list[tuple[DeadLetterId, int]]:
+        """Name open letters with the sizes of their bodies, in the order of their first deaths.
+
+        The order is that of the ids: what is done to the letters of one piece, or happens to them
+        meanwhile, does not change where the next piece begins.
+        """
+        still_open = msgspec.structs.replace(wanted, status=DeadLetterStatus.OPEN)
+        query = (
+            select(_COLUMNS.id, _COLUMNS.body_size)
+            .where(*self._where(still_open, dead_letters))
+            .order_by(_COLUMNS.id)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(_COLUMNS.id > self.codec.uuid(after))
+        return [(codec.read_id(row["id"]), row["body_size"]) for row in await self._read(query)]
 
     def _grouped(self, wanted: LetterFilter, limit: int) -> Select[Any]:
         """Count by fingerprint, and look up the latest letter of each: a step in an index."""
@@ -264,7 +219,8 @@ class DeadLetters:
             return named(await connection.execute(query))
 
 
-def _letter(row: dict[str, Any]) -> Letter:
+def read_letter(row: dict[str, Any]) -> Letter:
+    """Read a letter, or raise one of ``READ_ERRORS``."""
     return msgspec.convert(
         {**row, "properties": codec.read_object(row["properties"])}, Letter, strict=False
     )
@@ -273,7 +229,7 @@ def _letter(row: dict[str, Any]) -> Letter:
 def _group(row: dict[str, Any], example: dict[str, Any]) -> tuple[LetterGroup, ...]:
     """Read a group; one whose example is damaged is left out: the list shows the damage."""
     try:
-        letter = _letter(example)
+        letter = read_letter(example)
         values = {**row, "reason": letter.reason, "example": letter}
         return (msgspec.convert(values, LetterGroup, strict=False),)
     except READ_ERRORS:
