@@ -14,7 +14,7 @@ from worker.driver.ledger import Ledger
 
 
 def next_batch(ledger: Ledger) -> list[InputRecord]:
-    """Choose the inputs of the next run, in order; empty when nothing waits.
+    """Choose the inputs of the next run, in order. Something must be waiting.
 
     The steer lane goes first: its leading inputs with one boundary. Otherwise a prompt at the head
     of the queue lane goes alone, and so do not the leading others.
@@ -23,7 +23,7 @@ def next_batch(ledger: Ledger) -> list[InputRecord]:
     if steering:
         return _of_one_boundary(steering)
     waiting = _leading(ledger, ledger.lanes.queue)
-    if waiting and waiting[0].kind is InputKind.PROMPT:
+    if waiting[0].kind is InputKind.PROMPT:
         return waiting[:1]
     return _of_one_boundary(_before_a_prompt(waiting))
 
@@ -49,8 +49,6 @@ def _before_a_prompt(records: list[InputRecord]) -> list[InputRecord]:
 
 
 def _of_one_boundary(records: list[InputRecord]) -> list[InputRecord]:
-    if not records:
-        return records
     first = boundary_of(records[0])
     other = (at for at, record in enumerate(records) if boundary_of(record) is not first)
     return records[: next(other, len(records))]

@@ -116,10 +116,9 @@ def _pool(around: Surroundings) -> Iterator[str]:
         yield f"No executor listens on pool {around.pool}: start one."
     elif around.pool_consumers is not None:
         listening = _count(around.pool_consumers, "executor")
-        depth = (
-            "" if around.pool_depth is None else f", and {around.pool_depth} requests wait there"
-        )
-        yield f"{listening} on pool {around.pool}{depth}: all may be busy."
+        depth = around.pool_depth
+        waiting = "" if depth is None else f", where {_count(depth, 'request')} wait"
+        yield f"{listening} on pool {around.pool}{waiting}: all may be busy."
 
 
 def _retry(plan: RetryPlan | None, now: datetime) -> Iterator[str]:

@@ -129,9 +129,7 @@ def merged(contributions: Iterable[TurnMetadata | None]) -> TurnMetadata | None:
         return None
     fields: dict[str, Any] = {name: _last(given, name) for name in _SCALARS}
     for name in _ACCUMULATED:
-        fields[name] = (
-            tuple(chain.from_iterable(getattr(each, name) or () for each in given)) or None
-        )
+        fields[name] = _together(given, name)
     return TurnMetadata(**fields)
 
 

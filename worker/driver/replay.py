@@ -37,6 +37,8 @@ from worker.driver.options import DriverOptions
 from worker.driver.recovery import recover
 
 RUNTIME: Final = RuntimeId("replay")
+_FOR_THE_SHELL: Final = frozenset({"known", "unknown_run"})
+"""What an outcome tells the shell beside what the contract has."""
 _BEGINNING: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -207,19 +209,16 @@ def _canonical(number: int, received: WireInput, now: datetime) -> Any:  # noqa:
         raise ReplayError(number, str(MalformedError.from_decoder(error))) from error
 
 
-_FOR_THE_SHELL: Final = frozenset({"known", "unknown_run"})
-"""What an outcome tells the shell beside what the contract has."""
-
-
 def _command_id(number: int) -> UUID:
     """Give a line that names no command an id of its own."""
     return msgspec.convert(f"{number:032x}", UUID)
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
-    """Write an outcome as the contract has it."""
+    """Write an outcome as the contract has it: every field of its own, also an empty one."""
+    names = ("kind", *outcome.__struct_fields__)
     fields: dict[str, Any] = msgspec.to_builtins(outcome)
-    return {name: value for name, value in fields.items() if name not in _FOR_THE_SHELL}
+    return {name: fields.get(name, ()) for name in names if name not in _FOR_THE_SHELL}
 
 
 def _shown(record: InputRecord) -> dict[str, Any]:

@@ -161,10 +161,17 @@ class Scene:
         self.now += timedelta(seconds=seconds)
 
     def accept(
-        self, item: Input, *, reply: ReplyTo | None = None, known: Known | None = None
+        self,
+        item: Input,
+        *,
+        reply: ReplyTo | None = None,
+        known: Known | None = None,
+        redrive: bool = False,
     ) -> Outcome:
         """Have an input arrive."""
-        arrival = Arrival(self.now, known or Known(), reply=reply, traceparent="trace-1")
+        arrival = Arrival(
+            self.now, known or Known(), reply=reply, traceparent="trace-1", redrive=redrive
+        )
         return self.driver.apply(InputMessage(RUNTIME, item), arrival)
 
     def accept_all(self, *items: Input) -> list[InputId]:

@@ -323,6 +323,74 @@ def test_an_input_that_only_the_store_knows_as_active_is_a_duplicate() -> None:
     assert completions(scene.driver.take()) == {item.header.id: DeduplicatedOutcome(item.header.id)}
 
 
+# --- an operator's redrive -----------------------------------------------------------------------
+
+
+def _exhausted(scene: Scene, item: Input) -> Known:
+    """Have an input given up, and tell what the store knows of it then."""
+    scene.accept(item)
+    scene.started()
+    scene.fail(recoverable=False)
+    [record] = scene.driver.take().inserted
+    known = KnownInput(record.input_id, record.state, record.payload_digest, record.outcome)
+    keys = {} if record.idempotency_key is None else {record.idempotency_key: known}
+    return Known({record.input_id: known}, keys, exhausted={record.input_id: record})
+
+
+def test_a_redrive_brings_back_an_input_that_was_given_up() -> None:
+    """Under its own id, behind what waits, its attempts counted anew, its history carried on."""
+    scene = Scene(max_attempts=2)
+    item = prompt(idempotency_key="k")
+    known = _exhausted(scene, item)
+    waiting = scene.accept_all(prompt())
+    scene.driver.take()
+    outcome = scene.accept(item, known=known, redrive=True)
+    assert isinstance(outcome, Accepted)
+    assert scene.queue == [*waiting, item.header.id]
+    changes = scene.driver.take()
+    [record] = changes.updated
+    assert changes.inserted == ()
+    assert (record.sequence, record.attempt_count, record.outcome) == (2, 0, None)
+    steps = [(entry.from_, entry.to, entry.reason) for entry in record.history]
+    assert steps == [
+        ("accepted", "queued", None),
+        ("queued", "staged", None),
+        ("staged", "abandoned", "attempts_exhausted"),
+        ("abandoned", "accepted", "redriven by an operator"),
+        ("accepted", "queued", None),
+    ]
+
+
+def test_a_redrive_with_another_body_is_no_conflict() -> None:
+    """That is how an operator mends what was wrong with it."""
+    scene = Scene()
+    item = prompt()
+    known = _exhausted(scene, item)
+    mended = prompt(text="mended", id=item.header.id)
+    assert isinstance(scene.accept(mended, known=known, redrive=True), Accepted)
+    assert scene.record(item.header.id).payload_digest == payload_digest(mended)
+
+
+def test_a_redrive_delivered_twice_is_a_duplicate() -> None:
+    """The second finds the input active."""
+    scene = Scene()
+    item = prompt()
+    known = _exhausted(scene, item)
+    scene.accept(item, known=known, redrive=True)
+    assert isinstance(scene.accept(item, known=known, redrive=True), Deduplicated)
+
+
+def test_without_a_redrive_what_was_given_up_stays_so() -> None:
+    """A publisher that repeats itself hears how it ended."""
+    scene = Scene()
+    item = prompt()
+    known = _exhausted(scene, item)
+    assert isinstance(scene.accept(item, known=known, reply=REPLY), Deduplicated)
+    ended = Abandoned(AbandonReason.ATTEMPTS_EXHAUSTED)
+    told = completions(scene.driver.take())
+    assert told == {item.header.id: DeduplicatedOutcome(item.header.id, ended)}
+
+
 # --- 4. and 5. policy ----------------------------------------------------------------------------
 
 

@@ -310,6 +310,17 @@ def test_a_cancelled_run_comes_back_whole_after_a_moment() -> None:
     assert scene.started().input_ids == tuple(ids)
 
 
+def test_a_run_cancelled_after_it_applied_everything_leaves_nothing_to_retry() -> None:
+    """What has a receipt is done, and what waits behind goes on at once."""
+    scene = Scene()
+    ids = scene.accept_all(prompt(), prompt())
+    scene.started()
+    scene.boundary()
+    scene.hear(RunCancelled(scene.run_id))
+    assert scene.states(ids[0]) == [InputState.CONSUMED]
+    assert scene.started().input_ids == (ids[1],)
+
+
 def test_the_executor_is_asked_to_cancel() -> None:
     """The run goes on until it answers."""
     scene = Scene()
