@@ -14,7 +14,7 @@ from schemas.envelope import Signal, decode_signal
 from schemas.errors import MalformedError
 from schemas.ids import RuntimeId
 from worker.broker.backoff import Backoff
-from worker.broker.connection import Channel, Connection
+from worker.broker.connection import Channel, Connection, close_channel
 from worker.broker.consumer import Consumer
 from worker.broker.delivery import Delivery
 from worker.broker.errors import BrokerError, translated
@@ -22,6 +22,7 @@ from worker.broker.link import Link
 from worker.broker.topology import Topology
 
 _RPC_SECONDS: Final = 15.0
+_PATIENCE_SECONDS: Final = 5.0
 _PREFETCH: Final = 100
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -41,12 +42,15 @@ class Signals:
         self._held: Counter[RuntimeId] = Counter()
         self._binding: Channel | None = None
         self._queue = ""
+        self._listening = asyncio.Event()
 
     async def hold(self, runtime_id: RuntimeId) -> None:
-        """Hear signals for a runtime; return when that is so, if the broker can be reached."""
+        """Hear signals for a runtime; return when that is so, or when it takes too long."""
         self._held[runtime_id] += 1
-        if self._held[runtime_id] == 1 and self._binding is not None:
-            with suppress(BrokerError):  # the next connection binds all that is held
+        with suppress(BrokerError, TimeoutError):  # the next connection binds all that is held
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._listening.wait()
+            if self._binding is not None:
                 await self._bind(self._binding, runtime_id)
 
     async def release(self, runtime_id: RuntimeId) -> None:
@@ -57,7 +61,9 @@ class Signals:
         del self._held[runtime_id]
         if self._binding is not None:
             with suppress(BrokerError), translated(f"cannot unbind from {self._exchange}"):
-                await self._binding.queue_unbind(self._queue, self._exchange, runtime_id)
+                await self._binding.queue_unbind(
+                    self._queue, self._exchange, runtime_id, timeout=_RPC_SECONDS
+                )
 
     async def listen(self) -> None:
         """Listen for ever."""
@@ -66,23 +72,33 @@ class Signals:
             connection = await self._link.ready()
             try:
                 consumer = await self._open(connection)
+                self._listening.set()
                 backoff.reset()
                 await asyncio.wait({consumer.ended})
             except BrokerError as error:
                 log.warning("executor.signals_unheard", reason=str(error))
             finally:
-                self._binding = None
+                self._listening.clear()
+                await self._let_go()
             await asyncio.sleep(backoff.delay())
 
     async def _open(self, connection: Connection) -> Consumer:
         channel = await connection.channel()
         with translated("cannot declare a queue for signals"):
-            declared = await channel.queue_declare(exclusive=True, timeout=_RPC_SECONDS)
+            declared = await channel.queue_declare(
+                exclusive=True, auto_delete=True, timeout=_RPC_SECONDS
+            )
         self._queue = declared.queue or ""
         self._binding = channel
         for runtime_id in tuple(self._held):
             await self._bind(channel, runtime_id)
         return await Consumer.open(connection, self._queue, self._take, prefetch=_PREFETCH)
+
+    async def _let_go(self) -> None:
+        """Leave nothing on a connection that lives on; the queue goes with its last consumer."""
+        binding, self._binding = self._binding, None
+        if binding is not None:
+            await close_channel(binding)
 
     async def _bind(self, channel: Channel, runtime_id: RuntimeId) -> None:
         with translated(f"cannot bind to {self._exchange}"):
