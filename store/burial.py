@@ -70,7 +70,9 @@ class _Grave:
         return bool(exhausted and self.row["redrive_count"] > 0)
 
     def take(self, row: dict[str, Any]) -> None:
-        """Let the message die again."""
+        """Let the message die again; a death that is written already is not another one."""
+        if row["id"] == self.row["id"]:
+            return
         again = {name: row[name] for name in _LAST_DEATH}
         self.row.update(again, deaths=self.row["deaths"] + 1)
         self.is_changed = True

@@ -16,7 +16,7 @@ import typer
 from schemas.dead_letters import DeadLetterReason, DeadLetterStatus
 from schemas.ids import DeadLetterId
 from store.dead_letters import Letter, LetterFilter, LetterGroup
-from worker.cli.body import pretty
+from worker.body import pretty
 from worker.cli.faults import Failure
 from worker.cli.options import DEFAULT_LIMIT, STORE, Json, Limit, runtime_id_of, settings_flags
 from worker.cli.output import as_json as encoded

@@ -14,7 +14,7 @@ from schemas.lifecycle import InputState
 from schemas.outcomes import Abandoned, Coalesced, Consumed, Superseded, TerminalOutcome
 from schemas.records import InputRecord
 from store.queries import ACTIVE, StoredInput
-from worker.cli.body import pretty
+from worker.body import pretty
 from worker.cli.faults import Failure
 from worker.cli.options import (
     DEFAULT_LIMIT,
