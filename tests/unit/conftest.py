@@ -1,20 +1,5 @@
 """Fixtures of unit tests."""
 
-from __future__ import annotations
+from tests.support.logs import logging_as_found
 
-import logging
-from collections.abc import Iterator
-
-import pytest
-import structlog
-
-
-@pytest.fixture
-def logging_as_found() -> Iterator[None]:
-    """Put logging back as it was: a configured log would write to a stream that is gone."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+__all__ = ["logging_as_found"]

@@ -91,7 +91,6 @@ async def test_a_taken_health_port_is_one_sentence(variables: dict[str, str], ta
 @pytest.mark.parametrize(
     ("flag", "value", "sentence"),
     [
-        ("--prefetch", "many", "--prefetch: expected a whole number"),
         ("--layout", "round", "--layout: expected per-runtime"),
         ("--executor", "nowhere:agent", "nowhere"),
         ("--policy-file", "/nowhere.toml", "/nowhere.toml"),
