@@ -235,6 +235,12 @@ def _set_silent_intents(ledger: Ledger, command: SetSilentIntents, now: datetime
 
 
 def _wake(ledger: Ledger, command: Wake, now: datetime) -> Answer:
+    """Process what waits; a run that nobody took for long is requested once more.
+
+    The pool's queue may have lost the request. Should two executors get it, receipts make their
+    effect one.
+    """
     if len(ledger.lanes):
         ledger.wake(now)
+    runs.request_again(ledger, now)
     return Report(_name(command), {"inputs_waiting": len(ledger.lanes)})

@@ -92,41 +92,50 @@ def _settle_inputs(
     requeued: list[InputRecord] = []
     abandoned = 0
     for record in list(ledger.active.values()):
-        if record.input_id in adopted:
-            continue
-        if record.durability is Durability.EPHEMERAL:
+        fate = None if record.input_id in adopted else _fate(record, receipts)
+        if fate is InputEvent.RECOVERY_PROVEN:
+            _consume(ledger, record, now)
+        elif fate is InputEvent.ABANDON:
             endings.abandon(ledger, record, AbandonReason.CANCELLED, now)
             abandoned += 1
-        elif record.state is not InputState.QUEUED:
-            back = _settle_input(ledger, record, receipts, now)
-            requeued.extend(() if back is None else (back,))
+        elif fate is not None:
+            requeued.append(_requeue(ledger, record, fate, now))
     return requeued, abandoned
 
 
-def _settle_input(
-    ledger: Ledger, record: InputRecord, receipts: Receipts, now: datetime
-) -> InputRecord | None:
-    """Consume an input whose receipt is stored; let any other wait again, and answer it."""
-    if record.state not in _APPLIED:
-        count = record.recovery_count + 1
-        return _requeue(ledger, record, InputEvent.RECOVERY_NORMALIZED, now, count)
-    if (record.last_run_id, record.last_boundary_sequence) not in receipts:
-        return _requeue(ledger, record, InputEvent.RECOVERY_UNPROVEN, now, record.recovery_count)
+def _fate(record: InputRecord, receipts: Receipts) -> InputEvent | None:
+    """Tell what recovery does with an input; None leaves it as it is.
+
+    A receipt comes first: what was applied was applied, also if the input was ephemeral.
+    """
+    applied = record.state in _APPLIED
+    if applied and (record.last_run_id, record.last_boundary_sequence) in receipts:
+        return InputEvent.RECOVERY_PROVEN
+    if record.durability is Durability.EPHEMERAL:
+        return InputEvent.ABANDON
+    if record.state is InputState.QUEUED:
+        return None
+    return InputEvent.RECOVERY_UNPROVEN if applied else InputEvent.RECOVERY_NORMALIZED
+
+
+def _consume(ledger: Ledger, record: InputRecord, now: datetime) -> None:
     event = InputEvent.RECOVERY_PROVEN
     ledger.move(record, event, now, reason=RECOVERY_REASONS[event], outcome=Consumed())
     ledger.announce_input(InputConsumed(record.input_id, record.last_run_id))
     ledger.complete(record.input_id, record.reply, CompletedOutcome())
-    return None
 
 
-def _requeue(
-    ledger: Ledger, record: InputRecord, event: InputEvent, now: datetime, recovery_count: int
-) -> InputRecord:
+def _requeue(ledger: Ledger, record: InputRecord, event: InputEvent, now: datetime) -> InputRecord:
     lane = record.lane
     if lane is None and record.policy is not None:
         lane = record.policy.lane
     moved = ledger.move(
-        record, event, now, reason=RECOVERY_REASONS[event], lane=lane, recovery_count=recovery_count
+        record,
+        event,
+        now,
+        reason=RECOVERY_REASONS[event],
+        lane=lane,
+        recovery_count=record.recovery_count + (event is InputEvent.RECOVERY_NORMALIZED),
     )
     ledger.announce_input(InputQueued(record.input_id))
     return moved

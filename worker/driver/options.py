@@ -16,6 +16,7 @@ class DriverOptions:
         max_batch: The most inputs that one run takes.
         max_attempts: How often an input is staged before it is given up.
         lease_seconds: How long a run lives without a heartbeat.
+        request_seconds: After how long a run that nobody started may be requested again.
         backoff_base: Seconds before the first retry.
         backoff_cap: The most seconds before any retry.
         announce: Whether runtime events are made for observers.
@@ -25,6 +26,7 @@ class DriverOptions:
     max_batch: int = 64
     max_attempts: int = 5
     lease_seconds: float = 60.0
+    request_seconds: float = 60.0
     backoff_base: float = 1.0
     backoff_cap: float = 60.0
     announce: bool = True

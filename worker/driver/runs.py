@@ -81,6 +81,17 @@ def start(ledger: Ledger, run_id: RunId, now: datetime) -> RunStart | NothingToR
     return RunStart(run_id, run.batch, run.boundary)
 
 
+def request_again(ledger: Ledger, now: datetime) -> None:
+    """Request the current run anew if nobody has started it for long."""
+    run = ledger.run
+    patience = timedelta(seconds=ledger.options.request_seconds)
+    if run is None or run.state is not RunState.REQUESTED or now - run.requested_at < patience:
+        return
+    again = replace(run, requested_at=now)
+    ledger.set_run(again)
+    ledger.pending.effect(RequestRun(again))
+
+
 def _stage(ledger: Ledger, record: InputRecord, run_id: RunId, now: datetime) -> InputRecord:
     attempt = record.attempt_count + 1
     staged = ledger.pull(

@@ -214,6 +214,16 @@ def test_ephemeral_inputs_do_not_survive() -> None:
     assert completions(changes) == {item.header.id: told}
 
 
+def test_an_ephemeral_input_that_was_applied_is_consumed_by_its_receipt() -> None:
+    """It has done what it was for."""
+    scene = Scene()
+    [input_id] = scene.accept_all(prompt(durability=EPHEMERAL))
+    scene.started()
+    scene.boundary()
+    assert _counts(scene.recover(adopt_live_runs=False).report) == (1, 0, 0)
+    assert scene.record(input_id).outcome == Consumed()
+
+
 def test_an_ephemeral_input_in_a_live_run_stays_in_it() -> None:
     """A run's inputs are not taken away from under it."""
     scene = Scene()
