@@ -21,6 +21,7 @@ from store.references import References
 from store.retention import Retention
 from store.runtimes import Runtimes
 from store.timers import Timers
+from store.upkeep import Upkeep
 from store.writes import Statements
 
 
@@ -34,6 +35,7 @@ class SqlStore:
         letter_acts: What people do with dead letters.
         retention: Deletes what is over and old.
         references: Which blobs are needed.
+        upkeep: What must be seen to.
     """
 
     def __init__(self, database: Database) -> None:
@@ -45,6 +47,7 @@ class SqlStore:
         self.letter_acts = LetterActs(database, codec, statements)
         self.retention = Retention(database, codec)
         self.references = References(database)
+        self.upkeep = Upkeep(database, codec)
         self._commits = GroupCommit(database, codec, statements)
         self._runtimes = Runtimes(database, codec)
         self._dedupe = Dedupe(database, codec)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     literal_column,
     text,
 )
@@ -56,6 +57,16 @@ runtimes: Final = Table(
     Column("paused", Boolean, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
+    # Only of a destroyed runtime: whether its inbox queue has been deleted.
+    Column("queue_gone", Boolean, nullable=False, server_default=false()),
+)
+is_condemned: Final[ColumnElement[Any]] = literal_column("state = 'destroyed' AND NOT queue_gone")
+_CONDEMNED: Final = text("state = 'destroyed' AND NOT queue_gone")
+Index(
+    "runtimes_condemned",
+    runtimes.c.runtime_id,
+    postgresql_where=_CONDEMNED,
+    sqlite_where=_CONDEMNED,
 )
 
 # No foreign keys: the fence reads the runtime's row in the transaction that writes its children,
@@ -141,6 +152,14 @@ runs: Final = Table(
     Column("ended_at", Moment),
     Column("error", Text),
     Column("recoverable", Boolean),
+)
+is_requested: Final[ColumnElement[Any]] = literal_column("state = 'requested'")
+_REQUESTED: Final = text("state = 'requested'")
+Index(
+    "runs_requested",
+    runs.c.requested_at,
+    postgresql_where=_REQUESTED,
+    sqlite_where=_REQUESTED,
 )
 Index("runs_in_order", runs.c.runtime_id, runs.c.requested_at)
 Index("runs_ended", runs.c.ended_at)

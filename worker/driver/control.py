@@ -34,7 +34,7 @@ from schemas.records import (
     SignalExecutor,
 )
 from schemas.runs import SignalKind
-from worker.driver import endings
+from worker.driver import endings, runs
 from worker.driver.arrival import Arrival
 from worker.driver.ledger import Ledger
 from worker.driver.normalize import normalize
