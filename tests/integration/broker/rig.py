@@ -30,6 +30,9 @@ class Hands:
     def ids(self) -> list[str | None]:
         return [delivery.envelope.message_id for delivery in self.taken]
 
+    def have(self, name: str) -> bool:
+        return name in self.ids
+
     async def holding(self, count: int) -> "Hands":
         await eventually(lambda: len(self.taken) >= count, 15, f"{count} deliveries in hand")
         return self

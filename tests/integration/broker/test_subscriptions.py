@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -183,11 +184,12 @@ async def test_cut_connection_is_made_up_for(rig: Rig, amqp_url: str) -> None:
         Proxy.before(amqp_url) as proxy,
         subscribed(rig, proxy.address(amqp_url), hands.take) as subscriptions,
     ):
-        for turn in range(3):
+        for name in ("m0", "m1", "m2"):
             proxy.cut()
-            await rig.publish([f"m{turn}"])
-            await hands.holding(turn + 1)
-        assert hands.ids == ["m0", "m1", "m2"]
+            await rig.publish([name])
+            await eventually(partial(hands.have, name))
+        # An ack that was on its way when the connection was cut brings its message again.
+        assert list(dict.fromkeys(hands.ids)) == ["m0", "m1", "m2"]
         assert subscriptions.tally.ended[Ended.LOST] == 3
 
 
