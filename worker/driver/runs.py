@@ -76,8 +76,7 @@ def start(ledger: Ledger, run_id: RunId, now: datetime) -> RunStart | NothingToR
     if ledger.runtime.retry is not None:
         ledger.pending.timer(TimerKind.RETRY, None)
     ledger.set_run(run)
-    traces = (record.traceparent for record in staged if record.traceparent is not None)
-    ledger.pending.effect(RequestRun(run, next(traces, None)))
+    _request(ledger, run)
     return RunStart(run_id, run.batch, run.boundary)
 
 
@@ -89,7 +88,13 @@ def request_again(ledger: Ledger, now: datetime) -> None:
         return
     again = replace(run, requested_at=now)
     ledger.set_run(again)
-    ledger.pending.effect(RequestRun(again))
+    _request(ledger, again)
+
+
+def _request(ledger: Ledger, run: RunRecord) -> None:
+    """Ask for a run to be performed, on behalf of the first of its inputs that is being traced."""
+    traces = (record.traceparent for record in ledger.batch() if record.traceparent is not None)
+    ledger.pending.effect(RequestRun(run, next(traces, None)))
 
 
 def _stage(ledger: Ledger, record: InputRecord, run_id: RunId, now: datetime) -> InputRecord:

@@ -18,7 +18,15 @@ from schemas.events import (
 )
 from schemas.lifecycle import AbandonReason, InputState, RunState, RuntimeState
 from schemas.outcomes import Abandoned, AbandonedOutcome, Accepted, Ok, Refused, Report, Stale
-from schemas.records import Changes, CommandRecord, Known, Rebuild, SignalExecutor, TimerKind
+from schemas.records import (
+    Changes,
+    CommandRecord,
+    Known,
+    Rebuild,
+    RequestRun,
+    SignalExecutor,
+    TimerKind,
+)
 from schemas.runs import RunStarted, SignalKind
 from tests.unit.driver.scene import (
     REPLY,
@@ -408,6 +416,29 @@ def test_a_wake_with_nothing_to_do_is_forgotten() -> None:
     assert not scene.driver.asked_to_wake
     scene.accept(peer_progress())
     assert not scene.driver.wants_run(scene.now)
+
+
+def test_a_wake_requests_a_run_again_that_nobody_takes() -> None:
+    """Its request may have been lost with its pool; the run is the same, and so are its inputs."""
+    scene = Scene(request_seconds=30)
+    scene.accept(prompt())
+    run_id = scene.started().run_id
+    scene.driver.take()
+    scene.wait(29)
+    scene.tell(commands.Wake(new_id()))
+    assert effects(scene.driver.take(), RequestRun) == []
+    scene.wait(1)
+    scene.tell(commands.Wake(new_id()))
+    changes = scene.driver.take()
+    [request] = effects(changes, RequestRun)
+    assert (request.run.run_id, request.run.attempt) == (run_id, 1)
+    assert (request.run.requested_at, request.traceparent) == (scene.now, "trace-1")
+    assert changes.runs == (request.run,)
+    scene.hear(RunStarted(run_id))
+    scene.driver.take()
+    scene.wait(60)
+    scene.tell(commands.Wake(new_id()))
+    assert effects(scene.driver.take(), RequestRun) == []
 
 
 def test_a_paused_runtime_begins_no_run() -> None:
