@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from schemas.ids import RuntimeId
+from schemas.lifecycle import RuntimeState
 from store.codec import Codec
 from store.engine import Database
 from store.tables import is_condemned, is_requested, runs, runtimes
@@ -29,11 +30,18 @@ class Upkeep:
 
     async def queue_gone(self, runtime_ids: Sequence[RuntimeId]) -> None:
         """Note that the inbox queues of destroyed runtimes are gone."""
-        if not runtime_ids:
-            return
+        if runtime_ids:
+            await self._note(runtime_ids, gone=True)
+
+    async def queue_back(self, runtime_ids: Sequence[RuntimeId]) -> None:
+        """Note that inbox queues may be there again, where the runtimes are destroyed."""
         named = self.database.flavour.among(runtimes.c.runtime_id, runtime_ids)
-        async with self.database.writing() as connection:
-            await connection.execute(update(runtimes).where(named).values(queue_gone=True))
+        destroyed = runtimes.c.state == RuntimeState.DESTROYED.value
+        query = select(runtimes.c.runtime_id).where(named, destroyed, runtimes.c.queue_gone)
+        async with self.database.reading() as connection:
+            found = (await connection.execute(query)).scalars().all()
+        if found:
+            await self._note(found, gone=False)
 
     async def waiting_requests(self, *, before: datetime, limit: int) -> list[RuntimeId]:
         """Name runtimes whose run was requested before a moment and has not started."""
@@ -45,3 +53,8 @@ class Upkeep:
         )
         async with self.database.reading() as connection:
             return [RuntimeId(found) for found in (await connection.execute(query)).scalars()]
+
+    async def _note(self, runtime_ids: Sequence[str], *, gone: bool) -> None:
+        named = self.database.flavour.among(runtimes.c.runtime_id, runtime_ids)
+        async with self.database.writing() as connection:
+            await connection.execute(update(runtimes).where(named).values(queue_gone=gone))

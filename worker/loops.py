@@ -19,12 +19,17 @@ async def repeat(
     name: str,
     seconds: float,
     nudge: asyncio.Event | None = None,
+    delay: bool = False,
 ) -> None:
     """Do something now and then every so many seconds, or at once when nudged.
+
+    With ``delay`` the first time comes after the seconds too.
 
     A database or broker that is away is logged, and the next turn tries again; any other error
     ends the process, which is what starting anew is for.
     """
+    if delay:
+        await _pause(seconds, nudge)
     while True:
         try:
             await action()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.ids import RuntimeId
-from store.ports import RuntimeStore, WorkerPresence
+from store.ports import WorkerPresence
+from store.sql import SqlStore
 from worker.assignment import Membership, assigned
 from worker.broker.presence import Presence
 from worker.broker.subscriptions import Subscriptions
 from worker.broker.topology import Topology
 from worker.metrics import Metrics
+from worker.removal import Removal
 
 
 @dataclass(slots=True)
@@ -25,11 +27,12 @@ class Placement:
         nudge: Set by whoever knows of a change, to have the next turn at once.
     """
 
-    store: RuntimeStore
+    store: SqlStore
     topology: Topology
     presence: Presence
     membership: Membership
     subscriptions: Subscriptions
+    removal: Removal
     metrics: Metrics
     started_at: datetime
     clock: Callable[[], datetime]
@@ -51,15 +54,22 @@ class Placement:
         alive = await self.membership.alive(await self.store.workers())
         inboxes = await self._inboxes()
         mine = assigned(inboxes, alive, me)
+        leaving = await self._leaving(alive)
         topology = self.topology
         shared = dict.fromkeys((topology.registrations, topology.unrouted, topology.dead))
-        self.subscriptions.want({**shared, **{queue: inboxes[queue] for queue in mine}})
+        self.subscriptions.want({**shared, **{queue: inboxes[queue] for queue in mine}, **leaving})
         self.metrics.workers_alive.set(len(alive))
         self.metrics.queues_desired.set(len(mine))
 
     async def leave(self) -> None:
         """Say goodbye, so that others need not wait to notice."""
         await self.store.forget_worker(self.membership.me)
+
+    async def _leaving(self, alive: Collection[str]) -> Mapping[str, RuntimeId]:
+        """Queues of destroyed runtimes that are still to be emptied, by me."""
+        condemned = await self.store.upkeep.condemned()
+        mine = assigned(condemned, alive, self.membership.me)
+        return await self.removal.turn([one for one in condemned if one in mine])
 
     async def _inboxes(self) -> Mapping[str, RuntimeId | None]:
         """Every inbox queue there should be; a shard belongs to no single runtime."""

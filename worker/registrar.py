@@ -14,9 +14,10 @@ import structlog
 from schemas.envelope import Envelope, decode_registration
 from schemas.errors import MalformedError
 from schemas.ids import RuntimeId, runtime_id
+from schemas.lifecycle import RuntimeState
 from schemas.records import OutboxMessage
 from store.errors import StoreError
-from store.ports import RuntimeStore
+from store.sql import SqlStore
 from worker.broker.delivery import Delivery
 from worker.broker.errors import BrokerError
 from worker.broker.topology import Topology
@@ -35,15 +36,17 @@ class Registrar:
     Attributes:
         declare: Declares a runtime's inbox.
         registered: Told the runtimes that are new, so that somebody consumes their queues.
+        refuse: Settles a message for a runtime that is destroyed.
     """
 
-    store: RuntimeStore
+    store: SqlStore
     committer: Committer
     publisher: Publishes
     topology: Topology
     burial: Burial
     declare: Callable[[RuntimeId], Awaitable[None]]
     registered: Callable[[Sequence[RuntimeId]], None]
+    refuse: Callable[[RuntimeId, Delivery], None]
     clock: Callable[[], datetime]
     new_id: Callable[[], UUID]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -85,7 +88,13 @@ class Registrar:
         new = await self.committer.patiently(lambda: self.store.register(unique, now=self.clock()))
         if new:
             self.registered(new)
+        await self._condemn_again([name for name in unique if name not in new])
         return [None] * len(runtime_ids)
+
+    async def _condemn_again(self, known: Sequence[RuntimeId]) -> None:
+        """Have the queue seen to that a publisher has just declared for a destroyed runtime."""
+        if known:
+            await self.committer.patiently(lambda: self.store.upkeep.queue_back(known))
 
     async def _move_all(self) -> None:
         try:
@@ -102,6 +111,9 @@ class Registrar:
             await self.burial.bury(delivery, f"routing_key: {fault}")
             return
         try:
+            if await self._is_destroyed(name):
+                self.refuse(name, delivery)
+                return
             await self._registrations.submit(name)
             await self.declare(name)
             [failure] = await self.publisher.publish_many([self._again(name, envelope)])
@@ -112,6 +124,10 @@ class Registrar:
             delivery.give_back()
         else:
             delivery.ack()
+
+    async def _is_destroyed(self, name: RuntimeId) -> bool:
+        stored = await self.committer.patiently(lambda: self.store.read(name))
+        return stored is not None and stored.runtime.state is RuntimeState.DESTROYED
 
     def _again(self, name: RuntimeId, envelope: Envelope) -> OutboxMessage:
         given: dict[str, Any] = {

@@ -137,6 +137,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: Annotated[
         _Seconds, _doc("How long a started run lives without a heartbeat.", "seconds")
     ] = 60.0
+    request_seconds: Annotated[
+        _Seconds,
+        _doc(
+            "After this time a run that nobody started is requested again, if the pool's queue "
+            "is empty.",
+            "seconds",
+        ),
+    ] = 60.0
     backoff_base: Annotated[
         _Seconds,
         _doc("The wait after a first failed run; doubles with each further one.", "seconds"),

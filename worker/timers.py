@@ -12,6 +12,7 @@ import structlog
 
 from schemas.commands import Wake
 from schemas.envelope import MessageType
+from schemas.ids import RuntimeId
 from schemas.records import OutboxMessage, TimerKind
 from schemas.runs import RunFailed
 from store.ports import DueTimer, RuntimeStore
@@ -29,12 +30,25 @@ def message(due: DueTimer, topology: Topology, *, message_id: UUID, now: datetim
     harmless when they come twice or too late.
     """
     kind, body = _body(due, message_id)
+    return to_inbox(topology, due.runtime_id, kind, body, message_id=message_id, now=now)
+
+
+def to_inbox(
+    topology: Topology,
+    runtime_id: RuntimeId,
+    kind: MessageType,
+    body: msgspec.Struct,
+    *,
+    message_id: UUID,
+    now: datetime,
+) -> OutboxMessage:
+    """Write a message of the worker's own to a runtime's inbox."""
     properties: dict[str, Any] = {"message_id": str(message_id), "type": kind.value}
     return OutboxMessage(
         id=message_id,
-        runtime_id=due.runtime_id,
+        runtime_id=runtime_id,
         exchange=topology.inbox,
-        routing_key=due.runtime_id,
+        routing_key=runtime_id,
         properties=properties,
         body=_encode(body),
         created_at=now,

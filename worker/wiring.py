@@ -7,12 +7,15 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from store.blobs import open_blobs
 from store.open import open_store
-from store.ports import BlobStore, RuntimeStore
+from store.ports import BlobStore
+from store.retention import Windows
+from store.sql import SqlStore
 from worker.assembly import Assembler
 from worker.assignment import Membership
 from worker.broker.declarer import Declarer
@@ -28,24 +31,27 @@ from worker.dead_letters.collect import Collector
 from worker.dispatch import Dispatch
 from worker.driver.options import DriverOptions
 from worker.driver.policy import DEFAULT_POLICY, load_policy
+from worker.housekeeping import Housekeeping
 from worker.metrics import Metrics
 from worker.observation import Observation
 from worker.outbox import Outbox
 from worker.placement import Placement
 from worker.registrar import Registrar
+from worker.removal import Removal
 from worker.runtime import Surroundings
 from worker.runtimes import Runtimes
 from worker.settings import Events, Settings
 from worker.worker import Worker
 
 CONNECT_SECONDS: Final = 10.0
+RECEIPTS_KEPT: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
     """What a worker talks to, open: the database, the blobs, and the broker twice."""
 
-    store: RuntimeStore
+    store: SqlStore
     blobs: BlobStore
     consuming: Link
     publishing: Link
@@ -111,6 +117,7 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         burial=burial,
         declare=declarer.inbox,
         registered=lambda _: nudge.set(),
+        refuse=runtimes.deliver,
         clock=now,
         new_id=new_id,
     )
@@ -129,8 +136,9 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         declarer=declarer,
         outbox=outbox,
         runtimes=runtimes,
+        housekeeping=_housekeeping(settings, connections, topology, publisher),
         placement=_placement(
-            settings, connections, topology, subscriptions, observation.metrics, nudge
+            settings, connections, declarer, subscriptions, observation.metrics, nudge
         ),
         metrics=observation.metrics,
         health=observation.health,
@@ -177,14 +185,36 @@ def _surroundings(
     )
 
 
+def _housekeeping(
+    settings: Settings, connections: Connections, topology: Topology, publisher: Publisher
+) -> Housekeeping:
+    return Housekeeping(
+        store=connections.store,
+        blobs=connections.blobs,
+        link=connections.publishing,
+        publisher=publisher,
+        topology=topology,
+        pool=settings.pool,
+        windows=_windows(settings),
+        request_patience=timedelta(seconds=settings.request_seconds),
+    )
+
+
+def _windows(settings: Settings) -> Windows:
+    """Receipts are kept at least as long as the inputs that they prove."""
+    inputs = timedelta(seconds=settings.dedupe_window)
+    return Windows(inputs=inputs, receipts=max(inputs, RECEIPTS_KEPT))
+
+
 def _placement(
     settings: Settings,
     connections: Connections,
-    topology: Topology,
+    declarer: Declarer,
     subscriptions: Subscriptions,
     metrics: Metrics,
     nudge: asyncio.Event,
 ) -> Placement:
+    topology = declarer.topology
     presence = Presence(connections.consuming, topology)
     return Placement(
         store=connections.store,
@@ -197,6 +227,7 @@ def _placement(
             is_connected=presence.is_connected,
         ),
         subscriptions=subscriptions,
+        removal=Removal(connections.store, connections.publishing, topology, declarer),
         metrics=metrics,
         started_at=now(),
         clock=now,
@@ -214,6 +245,7 @@ def driver_options(settings: Settings) -> DriverOptions:
         max_batch=settings.max_batch,
         max_attempts=settings.max_attempts,
         lease_seconds=settings.lease_seconds,
+        request_seconds=settings.request_seconds,
         backoff_base=settings.backoff_base,
         backoff_cap=settings.backoff_cap,
         announce=settings.events is not Events.OFF,

@@ -21,6 +21,7 @@ from worker.broker.subscriptions import Subscriptions
 from worker.clock import new_id, now
 from worker.committer import Committer
 from worker.health import Health
+from worker.housekeeping import Housekeeping
 from worker.loops import repeat
 from worker.metrics import Metrics
 from worker.outbox import Outbox, sweep
@@ -36,6 +37,9 @@ OUTBOX_GRACE: Final = timedelta(seconds=5)
 
 TIMER_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
+REQUEST_SECONDS: Final = 5.0
+RETENTION_SECONDS: Final = 60.0
+BLOB_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Worker:
     declarer: Declarer
     outbox: Outbox
     runtimes: Runtimes
+    housekeeping: Housekeeping
     placement: Placement
     metrics: Metrics
     health: Health
@@ -76,6 +81,15 @@ class Worker:
             "placement": repeat(self.placement.turn, name="placement", seconds=beat, nudge=nudge),
             "timers": repeat(self._fire, name="timers", seconds=TIMER_SECONDS),
             "sweep": repeat(self._sweep, name="sweep", seconds=SWEEP_SECONDS),
+            "requests": repeat(
+                self.housekeeping.request_again, name="requests", seconds=REQUEST_SECONDS
+            ),
+            "retention": repeat(
+                self.housekeeping.forget_the_old, name="retention", seconds=RETENTION_SECONDS
+            ),
+            "blobs": repeat(
+                self.housekeeping.sweep_blobs, name="blobs", seconds=BLOB_SECONDS, delay=True
+            ),
             "database": self._watch_database(),
         }
 

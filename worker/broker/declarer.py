@@ -28,7 +28,18 @@ class Declarer:
         """Declare a runtime's inbox."""
         await self._on_channel(lambda channel: self.topology.declare_inbox(channel, runtime_id))
 
-    async def _on_channel(self, declare: Callable[[Channel], Awaitable[None]]) -> None:
+    async def unbind(self, runtime_id: RuntimeId) -> None:
+        """Route nothing more to a runtime's inbox; unbinding it again changes nothing."""
+        queue = self.topology.queue_of(runtime_id)
+        await self._on_channel(
+            lambda channel: channel.queue_unbind(queue, self.topology.inbox, runtime_id)
+        )
+
+    async def delete(self, queue: str) -> None:
+        """Delete a queue and all that is in it."""
+        await self._on_channel(lambda channel: channel.queue_delete(queue))
+
+    async def _on_channel(self, declare: Callable[[Channel], Awaitable[object]]) -> None:
         connection = await self.link.ready()
         channel = await connection.channel()
         try:
