@@ -18,6 +18,7 @@ from store.retention import Windows
 from store.sql import SqlStore
 from worker.assembly import Assembler
 from worker.assignment import Membership
+from worker.broker.announcements import Announcements
 from worker.broker.declarer import Declarer
 from worker.broker.link import Link
 from worker.broker.presence import Presence
@@ -88,6 +89,8 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
     """Put a worker together on open connections."""
     topology = Topology(settings.namespace, Layout.parse(settings.layout))
     publisher = Publisher(connections.publishing)
+    dropped = observation.metrics.events_dropped.inc
+    announcements = Announcements(connections.publishing, dropped=dropped)
     declarer = Declarer(connections.publishing, topology, settings.pool)
     committer = Committer(
         connections.store,
@@ -102,7 +105,7 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         repair=declarer.shared,
     )
     assembler = _assembler(settings, connections.blobs, committer, topology)
-    surroundings = _surroundings(settings, committer, assembler, outbox, publisher, observation)
+    surroundings = _surroundings(settings, committer, assembler, outbox, announcements, observation)
     runtimes = Runtimes(
         surroundings, most=settings.max_active_runtimes, idle_seconds=settings.passivate_after
     )
@@ -132,6 +135,7 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         store=connections.store,
         committer=committer,
         publisher=publisher,
+        announcements=announcements,
         subscriptions=subscriptions,
         declarer=declarer,
         outbox=outbox,
@@ -165,14 +169,14 @@ def _surroundings(
     committer: Committer,
     assembler: Assembler,
     outbox: Outbox,
-    publisher: Publisher,
+    announcements: Announcements,
     observation: Observation,
 ) -> Surroundings:
     return Surroundings(
         committer=committer,
         assembler=assembler,
         outbox=outbox,
-        announce=publisher.announce,
+        announce=announcements.announce,
         observer=observation,
         options=driver_options(settings),
         worker_id=settings.worker_id,

@@ -14,6 +14,7 @@ import structlog
 
 from store.errors import StoreError
 from store.ports import RuntimeStore
+from worker.broker.announcements import Announcements
 from worker.broker.declarer import Declarer
 from worker.broker.errors import BrokerError
 from worker.broker.publisher import Publisher
@@ -50,6 +51,7 @@ class Worker:
     store: RuntimeStore
     committer: Committer
     publisher: Publisher
+    announcements: Announcements
     subscriptions: Subscriptions
     declarer: Declarer
     outbox: Outbox
@@ -64,7 +66,12 @@ class Worker:
 
         A loop that fails for a reason that is nobody's absence ends the process.
         """
-        async with self.publisher, self.subscriptions, asyncio.TaskGroup() as group:
+        async with (
+            self.publisher,
+            self.announcements,
+            self.subscriptions,
+            asyncio.TaskGroup() as group,
+        ):
             loops = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
             self.health.up("worker")
             log.info("worker: running", worker_id=self.settings.worker_id)

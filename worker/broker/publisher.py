@@ -1,9 +1,8 @@
-"""Publisher: messages out, confirmed by the broker; and announcements, which may be lost."""
+"""Publisher: messages out, confirmed by the broker."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,7 +25,6 @@ PUBLISH_SECONDS: Final = 10.0
 IN_FLIGHT: Final = 200
 """Unconfirmed messages at once: beyond this more does not go faster, it only waits longer."""
 
-ANNOUNCEMENTS: Final = 10_000
 _PERSISTENT: Final = 2
 _CLIENT_NAMES: Final = {"type": "message_type"}
 _KNOWN: Final = frozenset(Basic.Properties.__slots__)
@@ -72,17 +70,11 @@ class Publisher:
     Order is kept within a ``publish_many`` and between calls that are made one after the other.
     """
 
-    def __init__(self, link: Link, *, announcements: int = ANNOUNCEMENTS) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._confirmed = _Lane(link, confirms=True)
-        self._unconfirmed = _Lane(link, confirms=False)
+        self._lane = Lane(link, confirms=True)
         self._in_flight: dict[str, asyncio.Future[None]] = {}
         self._slots = asyncio.Semaphore(IN_FLIGHT)
-        self._buffer: deque[Publication] = deque()
-        self._most = announcements
-        self._waiting = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self.dropped = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,13 +85,7 @@ class Publisher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-        self.dropped += len(self._buffer)
-        self._buffer.clear()
-        await self._confirmed.close()
-        await self._unconfirmed.close()
+        await self._lane.close()
 
     async def publish(
         self, message: Publication, *, deadline: float = PUBLISH_SECONDS, mandatory: bool = True
@@ -143,20 +129,10 @@ class Publisher:
             *(self._attempt(channel, message, until, mandatory=mandatory) for message in messages)
         )
 
-    def announce(self, message: Publication) -> None:
-        """Publish some time soon, unconfirmed; dropped and counted when the buffer is full."""
-        if len(self._buffer) >= self._most:
-            self.dropped += 1
-            return
-        self._buffer.append(message)
-        self._waiting.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._announce_all(), name="announcements")
-
     async def _channel(self, until: float, doing: str) -> Channel:
         try:
             async with asyncio.timeout_at(until):
-                return await self._confirmed.channel()
+                return await self._lane.channel()
         except TimeoutError as error:
             reason = self._link.last_error or "no connection to the broker in time"
             raise BrokerUnavailableError(f"{doing}: {reason}") from error
@@ -207,22 +183,8 @@ class Publisher:
             self._in_flight.pop(identity, None)
             done.set_result(None)
 
-    async def _announce_all(self) -> None:
-        while True:
-            await self._waiting.wait()
-            self._waiting.clear()
-            while self._buffer:
-                await self._announce(self._buffer.popleft())
 
-    async def _announce(self, message: Publication) -> None:
-        try:
-            channel = await self._unconfirmed.channel()
-            await _send(channel, message, _properties(message), mandatory=False)
-        except BrokerError:
-            self.dropped += 1
-
-
-class _Lane:
+class Lane:
     """One channel of the current connection, opened when it is first needed."""
 
     def __init__(self, link: Link, *, confirms: bool) -> None:
@@ -232,6 +194,7 @@ class _Lane:
         self._opening = asyncio.Lock()
 
     async def channel(self) -> Channel:
+        """Have the channel: the open one, or a new one once there is a connection."""
         if self._channel is not None and not self._channel.is_closed:
             return self._channel
         async with self._opening:
@@ -241,6 +204,7 @@ class _Lane:
             return self._channel
 
     async def close(self) -> None:
+        """Close the channel, if there is one."""
         channel, self._channel = self._channel, None
         if channel is not None:
             await close_channel(channel)

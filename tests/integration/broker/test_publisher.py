@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration.broker.rig import RUNTIME, Hands, Rig, message, rigged
 from tests.support.eventually import eventually
+from worker.broker.announcements import Announcements
 from worker.broker.errors import (
     BrokerUnavailableError,
     PublishFailedError,
@@ -156,11 +157,12 @@ async def test_broker_under_an_alarm_raises_at_the_deadline() -> None:
 
 
 async def test_announcements_arrive_unless_there_are_too_many(rig: Rig) -> None:
-    """Announcements go out in order, unconfirmed; what the buffer cannot hold is counted."""
-    async with Publisher(rig.link, announcements=5) as publisher:
+    """Announcements go out in order, unconfirmed; what cannot wait is counted."""
+    dropped: list[int] = []
+    async with Announcements(rig.link, dropped=dropped.append, most=5) as announcements:
         for number in range(8):
-            publisher.announce(message(rig.topology, f"m{number}"))
-        assert publisher.dropped == 3
+            announcements.announce(message(rig.topology, f"m{number}"))
+        assert sum(dropped) == 3
         hands = Hands()
         consumer = await rig.consume(hands)
         await hands.holding(5)
