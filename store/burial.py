@@ -10,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schemas.dead_letters import DeadLetter, DeadLetterReason, DeadLetterStatus
-from store.codec import Codec, blobs_in
+from schemas.dead_letters import DeadLetterReason, DeadLetterStatus
+from store.codec import blobs_in
 from store.engine import Flavour, named
 from store.tables import blob_references, dead_letters, is_nameless
 
@@ -79,18 +79,17 @@ class _Grave:
 
 
 async def bury(
-    connection: AsyncConnection, flavour: Flavour, codec: Codec, letters: Sequence[DeadLetter]
+    connection: AsyncConnection, flavour: Flavour, rows: Sequence[dict[str, Any]]
 ) -> None:
-    """Write dead letters in a transaction that has begun.
+    """Write dead letters, as ``Codec.letter`` makes them, in a transaction that has begun.
 
     A message that has a letter already counts another death there, and opens it again: it was
     delivered twice, or redriven, or processed and given up later. A message is told by its runtime
     and its id; one without an id by the queue that it died in. A discarded letter stays as it is: a
     new one is made.
     """
-    if not letters:
+    if not rows:
         return
-    rows = [dict(codec.letter(letter)) for letter in letters]
     await connection.run_sync(flavour.lock_burials)
     graves = await _standing(connection, flavour, rows)
     made: list[_Grave] = []

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import DeadLetter, fingerprint
 from schemas.errors import MalformedError
 from schemas.ids import InputId, RuntimeId
 from schemas.lifecycle import RuntimeState
@@ -57,8 +57,28 @@ _policies: Final = msgspec.json.Decoder(PolicyDecision)
 
 
 def json(value: object) -> str:
-    """Write JSON text."""
-    return _encoder.encode(value).decode()
+    """Write JSON text.
+
+    Raises:
+        TypeError: The value, or something in it, has no JSON.
+    """
+    try:
+        return _encoder.encode(value).decode()
+    except UnicodeEncodeError:
+        return _encoder.encode(_scrubbed(msgspec.to_builtins(value))).decode()
+
+
+def _scrubbed(value: object) -> object:
+    """Take lone surrogates out of a value: UTF-8 has none."""
+    match value:
+        case str():
+            return harmless(value)
+        case dict():
+            return {_scrubbed(name): _scrubbed(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_scrubbed(item) for item in value]
+        case _:
+            return value
 
 
 def harmless(text: str) -> str:
@@ -272,9 +292,9 @@ class Codec:
             message.body,
         )
 
-    def letter(self, letter: DeadLetter) -> Values:
+    def letter(self, letter: DeadLetter) -> dict[str, Any]:
         """Write a new dead letter, by the names of its columns."""
-        at = self.moment(letter.at)
+        at, detail = self.moment(letter.at), harmless(letter.detail)
         return {
             "id": self.uuid(letter.id),
             "runtime_id": _free(letter.runtime_id),
@@ -282,7 +302,7 @@ class Codec:
             "message_id": _free(letter.message_id),
             "type": _free(letter.type),
             "reason": letter.reason.value,
-            "fingerprint": letter.fingerprint,
+            "fingerprint": fingerprint(letter.reason, detail),
             "status": "open",
             "first_at": at,
             "last_at": at,
@@ -293,7 +313,7 @@ class Codec:
             "acted_at": None,
             "body_digest": hashlib.sha256(letter.body).hexdigest(),
             "body_size": len(letter.body),
-            "detail": harmless(letter.detail),
+            "detail": detail,
             "properties": json(letter.properties),
             "body": letter.body,
         }

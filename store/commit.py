@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy import select
@@ -27,6 +28,7 @@ class _Draft:
     place: int
     part: Commit
     rows: Rows
+    letters: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class GroupCommit:
 
     def _drafted(self, place: int, part: Commit) -> tuple[_Draft, ...]:
         try:
-            return (_Draft(place, part, rows_of(part, self.codec)),)
+            letters = tuple(self.codec.letter(letter) for letter in part.dead_letters)
+            return (_Draft(place, part, rows_of(part, self.codec), letters),)
         except (TypeError, ValueError, OverflowError) as error:
             _tell(part, f"a value has no JSON: {type(error).__name__}")
             return ()
@@ -81,8 +84,8 @@ class GroupCommit:
             epochs = await self._epochs(connection, drafts)
             live = [draft for draft in drafts if _is_live(draft.part, epochs)]
             await self._write(connection, live)
-            letters = [letter for draft in live for letter in draft.part.dead_letters]
-            await bury(connection, self.database.flavour, self.codec, letters)
+            letters = [letter for draft in live for letter in draft.letters]
+            await bury(connection, self.database.flavour, letters)
         return {draft.place for draft in drafts} - {draft.place for draft in live}
 
     async def _epochs(

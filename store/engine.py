@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from store.errors import (
@@ -231,6 +231,8 @@ class Postgresql:
             isolation_level="REPEATABLE READ",
             execution_options={"postgresql_readonly": True},
         )
+        for engine in (writer, reader):
+            event.listen(engine.sync_engine, "checkout", _pass_over_the_dead)
         return writer, reader
 
     def uuid(self, value: UUID) -> object:
@@ -279,14 +281,20 @@ class Postgresql:
 
     def translate(self, error: BaseException) -> StoreError:
         """By the class of the SQLSTATE; what the driver itself refuses has none."""
-        cause = _driver_error(error, (asyncpg.PostgresError, asyncpg.DataError))
+        cause = _driver_error(error, (asyncpg.PostgresError, *_UNHOLDABLE))
         if isinstance(cause, asyncpg.PostgresError):
             return _of_sqlstate(cause)
-        if isinstance(cause, asyncpg.DataError):
+        if isinstance(cause, _UNHOLDABLE):
             return RefusedError(f"the database cannot hold a value: {type(cause).__name__}")
         return StoreUnavailableError(
             f"PostgreSQL cannot be reached: {_first_line(cause) or type(cause).__name__}"
         )
+
+
+def _pass_over_the_dead(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401
+    """Take another connection from the pool if this one has died: its driver knows already."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 _SCHEMA_LOCK: Final = 7_346_230_194_511_382
@@ -298,6 +306,7 @@ _POSTGRES_SETTINGS: Final = {
     "jit": "off",
     "timezone": "UTC",
 }
+_UNHOLDABLE: Final = (asyncpg.DataError, UnicodeEncodeError, OverflowError)
 _REFUSED: Final = frozenset({"22", "23", "54"})
 _SCHEMA: Final = frozenset({"42P01", "42703", "3F000"})
 

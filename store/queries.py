@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, not_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.ids import InputId, RunId, RuntimeId
@@ -147,17 +147,17 @@ class Queries:
     ) -> Page[InputRecord]:
         """List inputs of a runtime in admission order, or the other way round."""
         limit = min(limit, MOST)
-        order = tuple_(inputs.c.sequence, inputs.c.input_id)
-        query = select(*_WITHOUT_PAYLOAD).where(
-            inputs.c.runtime_id == runtime_id, *_state_filter(states)
-        )
+        where = [inputs.c.runtime_id == runtime_id]
         if after is not None:
             sequence, input_id = key_of(after, tuple[int, UUID])
+            order = tuple_(inputs.c.sequence, inputs.c.input_id)
             key = (sequence, self.codec.uuid(input_id))
-            query = query.where(order < key if newest_first else order > key)
-        ordered = (inputs.c.sequence, inputs.c.input_id)
-        by = [column.desc() for column in ordered] if newest_first else list(ordered)
-        rows = await self._read(query.order_by(*by).limit(limit + 1))
+            where.append(order < key if newest_first else order > key)
+        halves = [select(*_WITHOUT_PAYLOAD).where(*where, *half) for half in _halves(states)]
+        both = union_all(*halves).subquery()
+        by = [both.c.sequence, both.c.input_id]
+        ordered = select(both).order_by(*(one.desc() if newest_first else one for one in by))
+        rows = await self._read(ordered.limit(limit + 1))
         return page(rows, limit, read=codec.read_input, key=("sequence", "input_id"))
 
     async def input(self, runtime_id: RuntimeId, input_id: InputId) -> StoredInput | None:
@@ -265,14 +265,17 @@ def _runtime_filter(wanted: RuntimeFilter) -> list[ColumnElement[bool]]:
     return where
 
 
-def _state_filter(states: frozenset[InputState] | None) -> list[ColumnElement[bool]]:
-    """Filter by states; if all of them are active, through the index that holds no others."""
+def _halves(states: frozenset[InputState] | None) -> list[list[ColumnElement[bool]]]:
+    """Part a list of inputs into active and ended ones: each half has an index of its own."""
+    wanted = frozenset(InputState) if states is None else states
+    halves = ((is_active, wanted & ACTIVE), (not_(is_active), wanted - ACTIVE))
     if states is None:
-        return []
-    where: list[ColumnElement[bool]] = [inputs.c.state.in_(sorted(state.value for state in states))]
-    if states <= ACTIVE:
-        where.append(is_active)
-    return where
+        return [[half] for half, _ in halves]
+    return [
+        [half, inputs.c.state.in_(sorted(state.value for state in some))]
+        for half, some in halves
+        if some or not states
+    ]
 
 
 async def _of(

@@ -87,7 +87,13 @@ def _inputs() -> None:
         postgresql_where=sa.text("NOT active"),
         sqlite_where=sa.text("NOT active"),
     )
-    op.create_index("inputs_in_order", "inputs", ["runtime_id", "sequence"])
+    op.create_index(
+        "inputs_past",
+        "inputs",
+        ["runtime_id", "sequence"],
+        postgresql_where=sa.text("NOT active"),
+        sqlite_where=sa.text("NOT active"),
+    )
     op.create_index(
         "inputs_key",
         "inputs",
