@@ -33,18 +33,18 @@ async def test_a_worker_killed_between_commit_and_ack_leads_to_a_redelivery_with
         )
         async with behind.client() as client, behind.worker() as worker:
             await client.publish("ada", Prompt("one"))
-            await eventually(lambda: ledger.states("ada"), 20, "the first input is committed")
+            await eventually(lambda: ledger.states("ada"), 60, "the first input is committed")
             proxy.stall({Direction.TO_SERVICE})
             prompt = Prompt("two")
             await client.publish("ada", prompt)
-            await eventually(lambda: _has(ledger, 2), 20, "the second input is committed")
+            await eventually(lambda: _has(ledger, 2), 60, "the second input is committed")
             worker.kill()
             await worker.wait()
     assert await ledger.epoch("ada") == 1
     async with deployment.worker():
-        await eventually(lambda: "disposition=duplicate" in deployment.log("worker"), 20)
+        await eventually(lambda: "disposition=duplicate" in deployment.log("worker"), 60)
         assert f"message_id={prompt.id}" in deployment.log("worker")
-        await eventually(lambda: _empty(deployment, "ada"), 20, "the redelivery is acked")
+        await eventually(lambda: _empty(deployment, "ada"), 60, "the redelivery is acked")
     assert len(await ledger.ids("ada")) == 2
     assert await ledger.letters() == []
 
@@ -55,16 +55,16 @@ async def test_a_worker_killed_between_delivery_and_commit_leads_to_a_redelivery
     prompts = [Prompt(f"number {n}") for n in range(30)]
     async with deployment.client() as client, deployment.worker() as worker:
         await client.publish("ada", Prompt("first"))
-        await eventually(lambda: ledger.states("ada"), 20, "the worker works")
+        await eventually(lambda: ledger.states("ada"), 60, "the worker works")
         with locked(deployment.directory / "meerkat.db"):
             await client.publish_many([("ada", prompt) for prompt in prompts])
-            await eventually(lambda: _empty(deployment, "ada"), 20, "the worker holds them all")
+            await eventually(lambda: _empty(deployment, "ada"), 60, "the worker holds them all")
             worker.kill()
             await worker.wait()
     assert len(await ledger.ids("ada")) == 1
     assert await messages_in_inbox(deployment, "ada") == len(prompts)
     async with deployment.worker():
-        await eventually(lambda: _has(ledger, 31), 20, "all are admitted by the next worker")
+        await eventually(lambda: _has(ledger, 31), 60, "all are admitted by the next worker")
     assert (await ledger.ids("ada"))[1:] == [prompt.id for prompt in prompts]
 
 
@@ -76,17 +76,17 @@ async def test_while_the_database_cannot_commit_nothing_is_acked_and_nothing_is_
         deployment.worker(DATABASE_GRACE="1.5"),
     ):
         await client.publish("ada", Prompt("first"))
-        await eventually(lambda: ledger.states("ada"), 20, "the worker works")
+        await eventually(lambda: ledger.states("ada"), 60, "the worker works")
         with locked(deployment.directory / "meerkat.db"):
             await client.publish("ada", Prompt("second"))
             await eventually(
-                lambda: "consuming stopped" in deployment.log("worker"), 30, "the grace is over"
+                lambda: "consuming stopped" in deployment.log("worker"), 60, "the grace is over"
             )
             await eventually(
-                lambda: _waits(deployment, "ada", 1), 20, "the message is back in its queue"
+                lambda: _waits(deployment, "ada", 1), 60, "the message is back in its queue"
             )
             assert len(await ledger.ids("ada")) == 1
-        await eventually(lambda: _has(ledger, 2), 30, "the worker resumes by itself")
+        await eventually(lambda: _has(ledger, 2), 60, "the worker resumes by itself")
 
 
 async def _has(ledger: Ledger, number: int) -> bool:

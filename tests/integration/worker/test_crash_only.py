@@ -35,7 +35,7 @@ async def test_a_broker_that_is_killed_in_mid_flow_and_comes_back_costs_nothing(
         ledger = Ledger(store)
         first = [Prompt(f"before {n}") for n in range(10)]
         await client.publish_many([("ada", prompt) for prompt in first])
-        await eventually(lambda: _all_consumed(ledger, 10), 30, "all are consumed")
+        await eventually(lambda: _all_consumed(ledger, 10), 60, "all are consumed")
         await asyncio.sleep(1.5)  # A quorum queue younger than a second dies with its broker.
         more = [Prompt(f"during {n}") for n in range(10)]
         await client.publish_many([("ada", prompt) for prompt in more])
@@ -61,7 +61,7 @@ async def test_a_killed_executor_is_replaced_and_each_input_is_applied_once(
     async with slow.client() as client, slow.worker():
         async with slow.executor("tests.support.agents:sleeper") as executor:
             await client.publish_many([("ada", prompt) for prompt in prompts])
-            await eventually(lambda: _running(ledger), 30, "a run is going on")
+            await eventually(lambda: _running(ledger), 60, "a run is going on")
             executor.kill()
             await executor.wait()
         async with slow.executor():
@@ -78,7 +78,7 @@ async def test_a_run_goes_on_when_the_worker_that_began_it_is_killed(
     async with deployment.client() as client, deployment.executor("tests.support.agents:slow"):
         async with deployment.worker() as worker:
             await client.publish("ada", prompt)
-            await eventually(lambda: _running(ledger), 30, "a run is going on")
+            await eventually(lambda: _running(ledger), 60, "a run is going on")
             worker.kill()
             await worker.wait()
         async with deployment.worker():

@@ -18,8 +18,8 @@ async def test_the_same_id_again_is_no_second_input_and_its_asker_is_told_the_ou
 ) -> None:
     prompt = Prompt("hello")
     async with deployment.client() as client, deployment.worker(), deployment.executor():
-        first = await client.request("ada", prompt, timeout=30)
-        again = await client.request("ada", prompt, timeout=30)
+        first = await client.request("ada", prompt, timeout=60)
+        again = await client.request("ada", prompt, timeout=60)
     assert isinstance(first, CompletedOutcome)
     assert isinstance(again, DeduplicatedOutcome)
     assert again.existing_id == prompt.id
@@ -33,7 +33,7 @@ async def test_an_idempotency_key_admits_its_first_input_only(
     first, second = Prompt("pay", key="invoice-1"), Prompt("pay now", key="invoice-1")
     async with deployment.client() as client, deployment.worker(), deployment.executor():
         await client.publish("ada", first)
-        told = await client.request("ada", second, timeout=30)
+        told = await client.request("ada", second, timeout=60)
     assert isinstance(told, DeduplicatedOutcome)
     assert told.existing_id == first.id
     assert await ledger.ids("ada") == [first.id]
@@ -45,8 +45,8 @@ async def test_one_id_with_another_body_is_a_conflict_that_is_reported_and_kept(
     prompt = Prompt("one thing")
     other = dataclasses.replace(prompt, text="another thing")
     async with deployment.client() as client, deployment.worker(), deployment.executor():
-        await client.request("ada", prompt, timeout=30)
-        told = await client.request("ada", other, timeout=30)
+        await client.request("ada", prompt, timeout=60)
+        told = await client.request("ada", other, timeout=60)
     assert isinstance(told, ConflictOutcome)
     [letter] = await ledger.letters()
     assert letter["reason"] == DeadLetterReason.CONFLICT
@@ -63,9 +63,9 @@ async def test_duplicates_within_one_batch_are_recognised(
     async with deployment.client() as client:
         await client.publish_many([("ada", one) for one in (prompt, notice) for _ in range(5)])
         async with deployment.worker():
-            await eventually(lambda: ledger.states("ada"), 20)
+            await eventually(lambda: ledger.states("ada"), 60)
             await client.publish("ada", last := Prompt("last"))
-            await eventually(lambda: _last_is(ledger, last), 20)
+            await eventually(lambda: _last_is(ledger, last), 60)
     assert await ledger.ids("ada") == [prompt.id, notice.id, last.id]
     assert await ledger.letters() == []
 
@@ -76,8 +76,8 @@ async def test_a_repeated_command_is_answered_with_the_first_report_and_done_onc
     retire = Retire()
     async with deployment.client() as client, deployment.worker():
         await client.publish("ada", Prompt("waits"))
-        first = await client.command("ada", retire, timeout=30)
-        again = await client.command("ada", retire, timeout=30)
+        first = await client.command("ada", retire, timeout=60)
+        again = await client.command("ada", retire, timeout=60)
     assert again == first
     assert await ledger.count("commands") == 1
 

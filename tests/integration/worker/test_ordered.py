@@ -20,12 +20,12 @@ async def test_order_holds_over_kills_of_the_worker_with_many_messages_in_hand(
             async with deployment.worker(PREFETCH="50", COMMIT_MAX_ROWS="20") as worker:
                 await client.publish_many(spread[kill * 150 : (kill + 1) * 150])
                 wanted = 20 + kill * 150
-                await eventually(lambda: _at_least(ledger, wanted), 20)  # noqa: B023
+                await eventually(lambda: _at_least(ledger, wanted), 60)  # noqa: B023
                 worker.kill()
                 await worker.wait()
         await client.publish_many(spread[450:])
         async with deployment.worker(PREFETCH="50"):
-            await eventually(lambda: _at_least(ledger, len(events)), 40)
+            await eventually(lambda: _at_least(ledger, len(events)), 60)
     for runtime_id in RUNTIMES:
         published = [event.id for owner, event in spread if owner == runtime_id]
         assert await ledger.ids(runtime_id) == published

@@ -52,7 +52,7 @@ async def test_a_malformed_message_is_kept_with_its_reason_and_the_next_one_is_p
             await publisher.publish(Outgoing(exchange, "ada", raw, properties))
         await client.publish("ada", after)
         async with deployment.worker():
-            await eventually(lambda: _has(ledger, 2), 20, "the neighbours are admitted")
+            await eventually(lambda: _has(ledger, 2), 60, "the neighbours are admitted")
     [letter] = await ledger.letters()
     assert letter["reason"] == "malformed"
     assert letter["runtime_id"] == "ada"
@@ -70,11 +70,11 @@ async def test_a_message_for_no_runtime_is_kept_and_the_worker_goes_on(
         async with Link(deployment.amqp_url, "test") as link, Publisher(link) as publisher:
             properties = {"type": "input", "message_id": str(uuid4())}
             exchange = f"{deployment.namespace}.inbox"
-            await eventually(lambda: _declared(deployment), 20)
+            await eventually(lambda: _declared(deployment), 60)
             await publisher.publish(Outgoing(exchange, "no such name!", body(), properties))
-        await eventually(ledger.letters, 20)
+        await eventually(ledger.letters, 60)
         await client.publish("ada", prompt)
-        await eventually(lambda: _has(ledger, 1), 20)
+        await eventually(lambda: _has(ledger, 1), 60)
     [letter] = await ledger.letters()
     assert (letter["reason"], letter["runtime_id"]) == ("malformed", None)
     assert letter["detail"].startswith("routing_key: expected a runtime id")
@@ -84,12 +84,12 @@ async def test_the_first_message_for_an_unknown_runtime_finds_its_way(
     deployment: Deployment, ledger: Ledger
 ) -> None:
     async with deployment.worker():
-        await eventually(lambda: _declared(deployment), 20)
+        await eventually(lambda: _declared(deployment), 60)
         async with Link(deployment.amqp_url, "test") as link, Publisher(link) as publisher:
             properties = {"type": "input", "message_id": GOOD_ID}
             exchange = f"{deployment.namespace}.inbox"
             await publisher.publish(Outgoing(exchange, "newcomer", body(), properties))
-        await eventually(lambda: ledger.states("newcomer"), 20)
+        await eventually(lambda: ledger.states("newcomer"), 60)
     assert await ledger.ids("newcomer") == [UUID(GOOD_ID)]
 
 

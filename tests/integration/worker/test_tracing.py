@@ -22,7 +22,7 @@ async def test_the_trace_context_of_an_input_is_that_of_its_run_and_its_completi
 ) -> None:
     got: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
     async with deployment.client() as client, deployment.worker(), deployment.executor():
-        await client.request("ada", Prompt("first"), timeout=30)
+        await client.request("ada", Prompt("first"), timeout=60)
         async with Link(deployment.amqp_url, "test") as link, Publisher(link) as publisher:
             channel = await (await link.ready()).channel()
             mine = await channel.queue_declare(exclusive=True)
@@ -43,7 +43,7 @@ async def test_the_trace_context_of_an_input_is_that_of_its_run_and_its_completi
             await publisher.publish(
                 Outgoing(f"{namespace}.inbox", "ada", msgspec.json.encode(body), properties)
             )
-            await eventually(lambda: got.qsize() == 2, 30, "a run request and a completion")
+            await eventually(lambda: got.qsize() == 2, 60, "a run request and a completion")
     messages = [got.get_nowait(), got.get_nowait()]
     told = {
         one.header.properties.message_type: (one.header.properties.headers or {})["traceparent"]
