@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from worker.executor import Executor, Run
+from worker.executor import Executor, Fatal, Run
 
 sleeper = Executor()
 slow = Executor()
+hopeless = Executor()
 
 
 @sleeper.run
@@ -22,3 +23,9 @@ async def take_some_seconds(run: Run) -> str:
     await asyncio.sleep(6)
     await run.boundary()
     return "done"
+
+
+@hopeless.run
+async def fail_at_once(_run: Run) -> None:
+    """Fail every run for good."""
+    raise Fatal("nothing works here")
