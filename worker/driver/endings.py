@@ -27,6 +27,7 @@ from worker.driver.ledger import Ledger
 from worker.driver.runtime_table import ControlEvent
 
 LEASE_EXPIRED: Final = "lease expired"
+_LONGEST_ERROR: Final = 500  # characters: enough to see what it is, and alike ones group
 _RECEIPTED: Final = "boundary receipt already committed"
 
 
@@ -151,7 +152,8 @@ def give_up(ledger: Ledger, record: InputRecord, error: str, now: datetime) -> N
     """Abandon an input whose attempts are used up, and have it made a dead letter."""
     abandon(ledger, record, AbandonReason.ATTEMPTS_EXHAUSTED, now)
     attempts = "1 attempt" if record.attempt_count == 1 else f"{record.attempt_count} attempts"
-    ledger.pending.effect(BuryInput(record.input_id, f"given up after {attempts}: {error}"))
+    detail = f"given up after {attempts}: {error[:_LONGEST_ERROR]}"
+    ledger.pending.effect(BuryInput(record.input_id, detail))
 
 
 def abandon(ledger: Ledger, record: InputRecord, reason: AbandonReason, now: datetime) -> None:

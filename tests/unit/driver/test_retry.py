@@ -14,7 +14,7 @@ from schemas.ids import InputId
 from schemas.lifecycle import AbandonReason, InputState, RunState
 from schemas.outcomes import Abandoned, AbandonedOutcome, NothingToRun, Ok
 from schemas.records import BuryInput, RetryPlan, SignalExecutor, Timer, TimerKind
-from schemas.runs import RunCancelled, RunStarted, SignalKind
+from schemas.runs import RunCancelled, RunFailed, RunStarted, SignalKind
 from tests.unit.driver.scene import (
     REPLY,
     STEER,
@@ -258,6 +258,16 @@ def test_a_failure_that_is_not_recoverable_ends_an_input_that_stands_alone() -> 
     assert effects(scene.driver.take(), BuryInput) == [
         BuryInput(culprit, "given up after 1 attempt: boom")
     ]
+
+
+def test_a_dead_letter_names_the_error_in_brief() -> None:
+    """An executor that reports a megabyte does not make a letter of a megabyte."""
+    scene = Scene()
+    scene.accept(prompt())
+    scene.started()
+    scene.hear(RunFailed(scene.run_id, "x" * 10_000, recoverable=False))
+    [bury] = effects(scene.driver.take(), BuryInput)
+    assert bury.detail == "given up after 1 attempt: " + "x" * 500
 
 
 def test_what_failed_in_company_is_never_given_up() -> None:
