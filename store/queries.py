@@ -9,7 +9,17 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, func, not_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    UnaryExpression,
+    func,
+    not_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.ids import InputId, RunId, RuntimeId
@@ -153,10 +163,21 @@ class Queries:
             order = tuple_(inputs.c.sequence, inputs.c.input_id)
             key = (sequence, self.codec.uuid(input_id))
             where.append(order < key if newest_first else order > key)
-        halves = [select(*_WITHOUT_PAYLOAD).where(*where, *half) for half in _halves(states)]
+
+        # Each half is cut on its own: its index then ends the reading after a page.
+        order_by = _ordered(inputs, newest_first=newest_first)
+        halves = [
+            select(
+                select(*_WITHOUT_PAYLOAD)
+                .where(*where, *half)
+                .order_by(*order_by)
+                .limit(limit + 1)
+                .subquery()
+            )
+            for half in _halves(states)
+        ]
         both = union_all(*halves).subquery()
-        by = [both.c.sequence, both.c.input_id]
-        ordered = select(both).order_by(*(one.desc() if newest_first else one for one in by))
+        ordered = select(both).order_by(*_ordered(both, newest_first=newest_first))
         rows = await self._read(ordered.limit(limit + 1))
         return page(rows, limit, read=codec.read_input, key=("sequence", "input_id"))
 
@@ -276,6 +297,11 @@ def _halves(states: frozenset[InputState] | None) -> list[list[ColumnElement[boo
         for half, some in halves
         if some or not states
     ]
+
+
+def _ordered(rows: FromClause, *, newest_first: bool) -> list[UnaryExpression[Any]]:
+    columns = (rows.c.sequence, rows.c.input_id)
+    return [column.desc() if newest_first else column.asc() for column in columns]
 
 
 async def _of(
