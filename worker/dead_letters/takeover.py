@@ -72,6 +72,7 @@ class Takeover:
         finally:
             # Nothing comes in between: a consumer that is being released takes no more.
             _give_back(self._waiting)
+            self._waiting.clear()
             await consumer.release(deadline=RELEASE_SECONDS)
 
     def _take(self, delivery: Delivery) -> None:
