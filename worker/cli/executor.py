@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
 
 from store.blobs import open_blobs
-from worker import log
+from worker import log, process
 from worker.cli.options import BROKER, settings_flags
 from worker.cli.root import noun
 from worker.executor import Executor, load
@@ -39,7 +38,7 @@ def executor(
     Example:  meerkat-worker executor docs.examples.executor:executor --log-format json
     """
     log.configure(settings.log_level, settings.log_format)
-    asyncio.run(_serve(load(name), settings))
+    process.run(_serve(load(name), settings))
 
 
 async def _serve(found: Executor, settings: Settings) -> None:

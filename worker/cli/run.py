@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
 
 from store import migrations
-from worker import log
+from worker import log, process
 from worker.cli.options import settings_flags
 from worker.cli.root import noun
 from worker.service import serve
@@ -45,4 +44,4 @@ def run(
     log.configure(settings.log_level, settings.log_format)
     if migrate:
         migrations.upgrade(settings.database_url)
-    asyncio.run(serve(settings, executor=executor))
+    process.run(serve(settings, executor=executor))
