@@ -183,7 +183,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10_000
     worker_heartbeat: Annotated[
         _Seconds, _doc("How often a worker says that it is alive.", "seconds")
-    ] = 1.0
+    ] = 0.5
     worker_ttl: Annotated[
         _Seconds, _doc("A worker that was silent for so long is taken for dead.", "seconds")
     ] = 5.0

@@ -34,6 +34,7 @@ class Deployment:
     namespace: str
     database_url: str
     publish_url: str = ""
+    layout: str = "per-runtime"
     settings: Mapping[str, str] = field(default_factory=dict)
 
     async def migrate(self) -> None:
@@ -42,7 +43,9 @@ class Deployment:
 
     def client(self) -> Client:
         """A client, to be entered."""
-        return Client(self.publish_url or self.amqp_url, namespace=self.namespace)
+        return Client(
+            self.publish_url or self.amqp_url, namespace=self.namespace, layout=self.layout
+        )
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[SqlStore]:
@@ -97,6 +100,7 @@ class Deployment:
             "DATABASE_URL": self.database_url,
             "BLOBS": str(self.directory / "blobs"),
             "NAMESPACE": self.namespace,
+            "LAYOUT": self.layout,
             "HEALTH_PORT": "0",
             "LOG_LEVEL": "debug",
             **self.settings,

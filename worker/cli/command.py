@@ -39,6 +39,7 @@ from worker.client import (
     Retire,
     SetSilentIntents,
     Stop,
+    Wake,
 )
 from worker.exits import ExitCode
 from worker.settings import Settings
@@ -118,6 +119,16 @@ def reset(runtime_id: RuntimeIdArgument, *, how: Manner) -> None:
     """
     how.ask(f"Abandon all active inputs of {runtime_id}?")
     _give(runtime_id, Reset(), how)
+
+
+@app.command()
+@manner_flags
+def wake(runtime_id: RuntimeIdArgument, *, how: Manner) -> None:
+    """Have a runtime process what waits, as if an input had woken it.
+
+    Example:  meerkat-worker command wake agent-7
+    """
+    _give(runtime_id, Wake(), how)
 
 
 @app.command()

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "publish": "Publish inputs to a runtime.",
     "command": "Tell a runtime what to do, and see what it answers.",
     "runtimes": "Look at runtimes: their state, their inputs, their runs and receipts.",
+    "workers": "Look at the workers that share the queues.",
     "inputs": "Look at the inputs of a runtime.",
     "dead-letters": "Look at messages and inputs that could not be processed.",
     "explain": "Say in plain words why a runtime, or one of its inputs, has not moved.",

@@ -25,6 +25,7 @@ from worker.client.commands import (
     Retire,
     SetSilentIntents,
     Stop,
+    Wake,
 )
 from worker.client.drafts import (
     Continuation,
@@ -75,4 +76,5 @@ __all__ = [
     "SetSilentIntents",
     "Stop",
     "UnroutableError",
+    "Wake",
 ]

@@ -92,3 +92,9 @@ class SetSilentIntents(commands.SetSilentIntents, frozen=True, kw_only=True):
     """Name the intents of peer requests that wake nobody."""
 
     command_id: CommandId = msgspec.field(default_factory=_new_id)
+
+
+class Wake(commands.Wake, frozen=True, kw_only=True):
+    """Process what waits, as if an input had woken the runtime."""
+
+    command_id: CommandId = msgspec.field(default_factory=_new_id)

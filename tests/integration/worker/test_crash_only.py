@@ -12,8 +12,9 @@ from store import tables
 from tests.support.deployment import Deployment
 from tests.support.eventually import eventually
 from tests.support.ledger import Ledger
-from worker.client import BrokerError, Client, Prompt
+from worker.client import BrokerError, Client, Prompt, Wake
 from worker.sandbox import RabbitMQ
+from worker.sandbox.proxy import Direction, Proxy
 
 
 async def test_a_broker_that_is_killed_in_mid_flow_and_comes_back_costs_nothing(
@@ -87,6 +88,34 @@ async def test_a_run_goes_on_when_the_worker_that_began_it_is_killed(
     assert row["attempt_count"] == 1
     assert await ledger.epoch("ada") == 2
     assert await ledger.count("runs") == 1
+
+
+async def test_a_run_request_that_a_killed_worker_left_in_the_outbox_is_published_by_the_next(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    async with Proxy.before(deployment.amqp_url) as proxy:
+        behind = dataclasses.replace(
+            deployment,
+            amqp_url=proxy.address(deployment.amqp_url),
+            publish_url=deployment.amqp_url,
+        )
+        async with behind.client() as client, behind.worker() as worker:
+            await client.command("ada", Wake(), timeout=60)
+            proxy.stall({Direction.TO_SERVICE})
+            await client.publish("ada", Prompt("hello"))
+            await eventually(lambda: ledger.states("ada"), 60, "the run is decided")
+            worker.kill()
+            await worker.wait()
+    assert await ledger.count("outbox") == 1
+    async with deployment.worker(), deployment.executor():
+        await eventually(lambda: _all_consumed(ledger, 1), 60, "the run is performed")
+        await eventually(lambda: _outbox_is_empty(ledger), 60, "the row is deleted")
+    [row] = await ledger.inputs("ada")
+    assert row["attempt_count"] == 1
+
+
+async def _outbox_is_empty(ledger: Ledger) -> bool:
+    return await ledger.count("outbox") == 0
 
 
 async def _published(client: Client, prompt: Prompt) -> bool:

@@ -1,0 +1,69 @@
+"""Workers side by side: each queue has one taker, and the dead are replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from tests.support.commands import meerkat
+from tests.support.deployment import Deployment
+from tests.support.eventually import eventually
+from tests.support.ledger import Ledger
+from worker.client import ExternalEvent, Prompt
+
+RUNTIMES = [f"agent-{n}" for n in range(12)]
+
+
+async def takers(deployment: Deployment) -> dict[str, list[str]]:
+    """Who says that they consume which inbox queues."""
+    said = await meerkat("workers", "list", "--json", MEERKAT_DATABASE_URL=deployment.database_url)
+    prefix = f"{deployment.namespace}.inbox."
+    return {
+        line["worker_id"]: [queue for queue in line["queues"] if queue.startswith(prefix)]
+        for line in said.lines
+    }
+
+
+async def shared_out(deployment: Deployment, queues: int, workers: int) -> bool:
+    """Whether all queues are taken, each once, by that many workers that each have some."""
+    held = (await takers(deployment)).values()
+    counts = Counter(queue for taken in held for queue in taken)
+    return len(counts) == queues and set(counts.values()) == {1} and sum(map(bool, held)) == workers
+
+
+@pytest.mark.parametrize(("layout", "queues"), [("per-runtime", 12), ("sharded:8", 8)])
+async def test_queues_are_shared_out_and_a_killed_workers_share_is_taken_over(
+    layout: str, queues: int, deployment: Deployment, ledger: Ledger
+) -> None:
+    shared = dataclasses.replace(deployment, layout=layout)
+    events = [ExternalEvent("tick", {"n": n}) for n in range(240)]
+    spread = [(RUNTIMES[n % 12], event) for n, event in enumerate(events)]
+    async with shared.client() as client, shared.worker() as first, shared.worker():
+        await client.publish_many(spread[:120])
+        await eventually(lambda: shared_out(shared, queues, 2), 60, "both have their share")
+        first.kill()
+        await first.wait()
+        await client.publish_many(spread[120:])
+        await eventually(lambda: _count(ledger, 240), 60, "the other takes all")
+    for runtime_id in RUNTIMES:
+        published = [event.id for owner, event in spread if owner == runtime_id]
+        assert await ledger.ids(runtime_id) == published
+
+
+async def test_a_worker_that_ends_in_good_order_hands_its_share_on_and_is_forgotten(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    async with deployment.client() as client, deployment.worker():
+        async with deployment.worker():
+            await client.publish_many([(name, Prompt("hello")) for name in RUNTIMES])
+            await eventually(lambda: shared_out(deployment, 12, 2), 60, "both have their share")
+        await eventually(lambda: shared_out(deployment, 12, 1), 60, "the other has all")
+        assert len(await takers(deployment)) == 1
+        await client.publish_many([(name, Prompt("again")) for name in RUNTIMES])
+        await eventually(lambda: _count(ledger, 24), 60)
+
+
+async def _count(ledger: Ledger, number: int) -> bool:
+    return await ledger.count("inputs") == number
