@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import enum
-import re
 import sys
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
-from uuid import UUID
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from schemas.dead_letters import DeadLetterReason, DeadLetterStatus
 from schemas.ids import DeadLetterId
-from store.dead_letters import Letter, LetterFilter, LetterGroup
+from store.dead_letters import Letter, LetterEdit, LetterFilter, LetterGroup
 from worker.body import pretty
-from worker.cli.faults import Failure
-from worker.cli.options import DEFAULT_LIMIT, STORE, Json, Limit, runtime_id_of, settings_flags
+from worker.cli import letter_acts, letter_rehearsal, letter_transfer
+from worker.cli.letter_choice import LetterArgument, filter_flags
+from worker.cli.options import DEFAULT_LIMIT, STORE, Json, Limit, settings_flags
 from worker.cli.output import as_json as encoded
-from worker.cli.output import facts, json_line, json_lines, table, text
-from worker.cli.reading import Listing, listed, opened
+from worker.cli.output import facts, fields, json_line, json_lines, table, text
+from worker.cli.reading import Listing, listed, opened, the_letter
 from worker.cli.root import noun
-from worker.exits import ExitCode
 from worker.masking import masked_fields
 from worker.settings import Settings
 from worker.terminal import inert
@@ -31,53 +26,20 @@ from worker.terminal import inert
 app = noun("dead-letters")
 
 _COLUMNS = ("letter", "last death", "reason", "runtime", "type", "deaths", "status", "detail")
+_EDIT = ("redrive_count", "at", "who", "why")
 _GROUP_COLUMNS = ("group", "letters", "reason", "first death", "last death", "example", "detail")
-
-_AGO: Final = re.compile(r"(\d+)([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Standing(enum.StrEnum):
-    """Which letters to show, by what became of them."""
-
-    OPEN = "open"
-    REDRIVEN = "redriven"
-    DISCARDED = "discarded"
-    ANY = "any"
-
-    @property
-    def status(self) -> DeadLetterStatus | None:
-        """The status that is meant; None for any."""
-        return None if self is Standing.ANY else DeadLetterStatus(self.value)
-
-
-Status = Annotated[Standing, typer.Option("--status", help="What became of them.")]
-Runtime = Annotated[str | None, typer.Option("--runtime", help="Of this runtime.")]
-Reason = Annotated[DeadLetterReason | None, typer.Option("--reason", help="With this reason.")]
-Since = Annotated[
-    str | None,
-    typer.Option("--since", help="Died at or after: 90s, 5m, 2h, 7d ago, or an RFC 3339 moment."),
-]
 
 
 @app.command("list")
 @settings_flags(*STORE)
-def list_(  # noqa: PLR0913  # each is a flag
-    *,
-    status: Status = Standing.OPEN,
-    runtime: Runtime = None,
-    reason: Reason = None,
-    group: Annotated[str | None, typer.Option("--group", help="Of this group.")] = None,
-    since: Since = None,
-    limit: Limit = DEFAULT_LIMIT,
-    as_json: Json = False,
-    settings: Settings,
+@filter_flags()
+def list_(
+    *, wanted: LetterFilter, limit: Limit = DEFAULT_LIMIT, as_json: Json = False, settings: Settings
 ) -> None:
     """List dead letters, the latest death first.
 
     Example:  meerkat-worker dead-letters list --reason malformed --since 2h
     """
-    wanted = _filter(status, runtime, reason, group, since)
     found = asyncio.run(_list(settings, wanted, limit))
     if as_json:
         json_lines(found.items)
@@ -88,21 +50,14 @@ def list_(  # noqa: PLR0913  # each is a flag
 
 @app.command()
 @settings_flags(*STORE)
-def groups(  # noqa: PLR0913  # each is a flag
-    *,
-    status: Status = Standing.OPEN,
-    runtime: Runtime = None,
-    reason: Reason = None,
-    since: Since = None,
-    limit: Limit = DEFAULT_LIMIT,
-    as_json: Json = False,
-    settings: Settings,
+@filter_flags(group=False)
+def groups(
+    *, wanted: LetterFilter, limit: Limit = DEFAULT_LIMIT, as_json: Json = False, settings: Settings
 ) -> None:
     """Count dead letters that failed alike, the largest group first.
 
     Example:  meerkat-worker dead-letters groups
     """
-    wanted = _filter(status, runtime, reason, None, since)
     found = asyncio.run(_groups(settings, wanted, limit))
     if as_json:
         json_lines(found)
@@ -113,7 +68,7 @@ def groups(  # noqa: PLR0913  # each is a flag
 @app.command()
 @settings_flags(*STORE)
 def show(
-    letter_id: Annotated[UUID, typer.Argument(metavar="LETTER", show_default=False)],
+    letter_id: LetterArgument,
     *,
     payload: Annotated[
         bool, typer.Option("--payload", help="Show the body, readable, its secrets masked.")
@@ -130,14 +85,17 @@ def show(
 
     Example:  meerkat-worker dead-letters show 01890a5d-ac96-774b-bcce-b302099a8057 --raw > body
     """
-    letter, body = asyncio.run(_get(settings, letter_id))
+    letter, body, edits = asyncio.run(_get(settings, letter_id))
+    changes = [fields(each, *_EDIT, *(["diff"] if payload else [])) for each in edits]
     if raw:
         _write_raw(body)
     elif as_json:
         told = {"body": pretty(body)} if payload else {}
-        json_line(masked_fields({**msgspec.to_builtins(letter), **told}))
+        json_line(masked_fields({**msgspec.to_builtins(letter), "edits": changes, **told}))
     else:
         _print(letter)
+        for change in changes:
+            _print_change(change)
         text(pretty(body) if payload else f"body: {len(body)} bytes; --payload or --raw shows it")
 
 
@@ -161,40 +119,19 @@ async def _groups(settings: Settings, wanted: LetterFilter, limit: int) -> tuple
         return await store.dead_letters.groups(wanted, limit=limit)
 
 
-async def _get(settings: Settings, letter_id: DeadLetterId) -> tuple[Letter, bytes]:
+async def _get(
+    settings: Settings, letter_id: DeadLetterId
+) -> tuple[Letter, bytes, tuple[LetterEdit, ...]]:
     async with opened(settings) as store:
-        found = await store.dead_letters.get(letter_id)
-        if found is None:
-            raise Failure(ExitCode.NOT_FOUND, f"no dead letter {letter_id}")
-        return found
+        found = await the_letter(store, letter_id)
+        return *found, await store.dead_letters.edits(letter_id)
 
 
-def _filter(
-    status: Standing,
-    runtime: str | None,
-    reason: DeadLetterReason | None,
-    group: str | None,
-    since: str | None,
-) -> LetterFilter:
-    return LetterFilter(
-        status=status.status,
-        runtime_id=None if runtime is None else runtime_id_of(runtime),
-        reason=reason,
-        fingerprint=group,
-        since=None if since is None else _moment(since, datetime.now(UTC)),
-    )
-
-
-def _moment(text: str, now: datetime) -> datetime:
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return now - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        expected = "expected 90s, 5m, 2h, 7d or a moment such as 2026-01-31T12:00:00Z"
-        raise Failure(ExitCode.UNUSABLE, f"--since: {expected}") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _print_change(change: dict[str, Any]) -> None:
+    diff = change.pop("diff", None)
+    facts(f"changed before redrive {change.pop('redrive_count')}", change)
+    if diff is not None:
+        text(diff)
 
 
 def _print(letter: Letter) -> None:
@@ -229,3 +166,7 @@ def _row(each: Letter) -> tuple[Any, ...]:
 def _group_row(each: LetterGroup) -> tuple[Any, ...]:
     span = (each.first_at, each.last_at)
     return each.fingerprint, each.count, each.reason, *span, each.example.id, each.example.detail
+
+
+for _part in (letter_rehearsal, letter_acts, letter_transfer):
+    app.add_typer(_part.app)

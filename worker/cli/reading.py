@@ -8,10 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from schemas.ids import DeadLetterId
 from schemas.records import CorruptRecord
+from store.dead_letters import Letter
 from store.open import open_store
 from store.paging import MOST, Page
 from store.sql import SqlStore
+from worker.cli.faults import Failure
+from worker.exits import ExitCode
 from worker.settings import Settings
 from worker.terminal import line
 
@@ -26,6 +30,14 @@ async def opened(settings: Settings) -> AsyncIterator[SqlStore]:
         yield store
     finally:
         await store.close()
+
+
+async def the_letter(store: SqlStore, letter_id: DeadLetterId) -> tuple[Letter, bytes]:
+    """Read one dead letter with its body, or end the command."""
+    found = await store.dead_letters.get(letter_id)
+    if found is None:
+        raise Failure(ExitCode.NOT_FOUND, f"no dead letter {letter_id}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

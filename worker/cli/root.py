@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "runtimes": "Look at runtimes: their state, their inputs, their runs and receipts.",
     "workers": "Look at the workers that share the queues.",
     "inputs": "Look at the inputs of a runtime.",
-    "dead-letters": "Look at messages and inputs that could not be processed.",
+    "dead-letters": "Look at messages and inputs that could not be processed, and have them back.",
     "explain": "Say in plain words why a runtime, or one of its inputs, has not moved.",
     "events": "Watch what happens to runtimes.",
     "migrate": "Bring the database's schema to what this version needs.",
