@@ -186,8 +186,11 @@ class DeadLetters:
         latest = dead_letters.alias("latest")
         example = (
             select(latest.c.id)
-            .where(latest.c.fingerprint == groups.c.fingerprint, *self._where(wanted, latest))
-            .order_by(latest.c.last_at.desc())
+            .where(
+                latest.c.fingerprint == groups.c.fingerprint,
+                latest.c.last_at == groups.c.last_at,
+                *self._where(wanted, latest),
+            )
             .limit(1)
             .scalar_subquery()
         )

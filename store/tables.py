@@ -269,6 +269,7 @@ Index(
     dead_letters.c.last_at,
     dead_letters.c.first_at,
 )
+Index("dead_letters_reason", dead_letters.c.status, dead_letters.c.reason, dead_letters.c.last_at)
 Index("dead_letters_last_at", dead_letters.c.last_at, dead_letters.c.id)
 Index("dead_letters_runtime", dead_letters.c.runtime_id, dead_letters.c.last_at)
 Index("dead_letters_message", dead_letters.c.message_id)
