@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from worker.listening import answering, listen
 from worker.masking import masked
 from worker.metrics import CONTENT_TYPE, Metrics
 
@@ -92,10 +90,6 @@ class Health:
         self._parts[name] = Part(state, masked(reason), since)
 
 
-class HealthPortError(OSError):
-    """The address for health cannot be listened on."""
-
-
 @contextlib.asynccontextmanager
 async def serving(health: Health, metrics: Metrics, host: str, port: int) -> AsyncIterator[int]:
     """Serve ``/live``, ``/ready`` and ``/metrics`` while the context lasts; yields the port.
@@ -103,46 +97,12 @@ async def serving(health: Health, metrics: Metrics, host: str, port: int) -> Asy
     Port 0 takes any free one; a process that wants none does not enter this context.
 
     Raises:
-        HealthPortError: The address is in use or not ours.
+        PortError: The address is in use or not ours.
     """
-    listener = _listener(host, port)
-    config = uvicorn.Config(_app(health, metrics), log_config=None, access_log=False, ws="none")
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name="health")
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the process: SIGTERM means drain, and it is not ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """Listen before anything else starts, so that a taken port is known at once."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise HealthPortError(f"health: cannot resolve {host}: {error.strerror}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise HealthPortError(
-            f"health: cannot listen on {host}:{port}: {error.strerror}; "
-            "set MEERKAT_HEALTH_PORT to a free port, or to 0 for none"
-        ) from error
-    return listener
+    remedy = "set MEERKAT_HEALTH_PORT to a free port, or to 0 for none"
+    listener = listen(host, port, part="health", remedy=remedy)
+    async with answering(_app(health, metrics), listener, "health") as taken:
+        yield taken
 
 
 def _app(health: Health, metrics: Metrics) -> Starlette:

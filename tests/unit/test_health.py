@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from worker.health import Health, HealthPortError, PartState, serving
+from worker.health import Health, PartState, serving
+from worker.listening import PortError
 from worker.metrics import Metrics
 
 _HOST = "127.0.0.1"
@@ -91,13 +92,13 @@ async def test_metrics_are_served_as_text(metrics: Metrics, browser: httpx.Async
 async def test_a_taken_port_is_said_at_once(health: Health, metrics: Metrics) -> None:
     """The error names the address, the reason, and the setting to change."""
     async with serving(health, metrics, _HOST, 0) as port:
-        with pytest.raises(HealthPortError, match=rf"{_HOST}:{port}: Address already in use"):
+        with pytest.raises(PortError, match=rf"{_HOST}:{port}: Address already in use"):
             async with serving(health, metrics, _HOST, port):
                 pass
 
 
 async def test_an_unknown_host_is_said_at_once(health: Health, metrics: Metrics) -> None:
     """An address that is no address is a clear error too."""
-    with pytest.raises(HealthPortError, match="cannot resolve"):
+    with pytest.raises(PortError, match="cannot resolve"):
         async with serving(health, metrics, "no host", 0):
             pass
