@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
 from typing import Final
 
 from msgspec.structs import replace
@@ -74,9 +73,9 @@ def _loaded(stored: StoredRuntime, options: DriverOptions) -> Ledger:
             ledger.hold_id(record)
         else:
             ledger.load(_decided(record, options.policy, shared))
-    queued = (item for item in ledger.active.values() if item.state is InputState.QUEUED)
-    for record in sorted(queued, key=attrgetter("position")):
-        ledger.lanes.enter(record)
+    for record in ledger.active.values():
+        if record.state is InputState.QUEUED:
+            ledger.lanes.enter(record)
     return ledger
 
 

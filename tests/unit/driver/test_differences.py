@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas import commands
 from schemas.lifecycle import InputState, RuntimeState
-from schemas.outcomes import Conflict, Deduplicated, Refused
+from schemas.outcomes import Accepted, Conflict, Deduplicated, Refused
 from schemas.records import Changes
 from schemas.runs import RunFailed, RunStarted
 from tests.unit.driver.scene import (
@@ -42,14 +42,16 @@ def test_only_changed_rows_are_written() -> None:
 
 
 def test_terminal_inputs_live_in_the_store() -> None:
-    """Once the changes are taken, the driver has forgotten what ended."""
+    """Once the changes are taken, the driver has forgotten what ended: inputs, keys, runs."""
     scene = Scene()
     [input_id] = scene.accept_all(prompt(idempotency_key="k"))
-    scene.perform()
+    run_id = scene.perform().run_id
     assert scene.states(input_id) == [InputState.CONSUMED]
     scene.driver.take()
     assert scene.driver.find(input_id) is None
     assert scene.driver.stored().inputs == ()
+    assert isinstance(scene.hear(RunStarted(run_id)), Refused)
+    assert isinstance(scene.accept(prompt(idempotency_key="k")), Accepted)
 
 
 def test_a_rollback_keeps_admission_order() -> None:

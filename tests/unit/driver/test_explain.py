@@ -114,6 +114,15 @@ def test_a_run_that_no_executor_takes() -> None:
     ]
 
 
+def test_clocks_that_disagree_do_not_count_backwards() -> None:
+    """A run requested by a worker whose clock is ahead was requested just now."""
+    scene = Scene()
+    scene.accept(prompt())
+    scene.started()
+    scene.wait(-5)
+    assert "was requested 0 s ago" in _told(scene)[0]
+
+
 def test_a_run_in_flight() -> None:
     """When its lease ends, or ended, is said."""
     scene = Scene()
