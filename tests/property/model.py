@@ -108,10 +108,12 @@ class Model:
     answers: dict[CommandId, object] = field(default_factory=dict)
     plan: RetryPlan | None = None
     failed: int | None = None
+    back: int = 0
     cancelled: bool = False
     told: list[tuple[InputId, str, frozenset[str]]] = field(default_factory=list)
     buried: list[InputId] = field(default_factory=list)
     signals: list[tuple[RunId, str]] = field(default_factory=list)
+    begun: list[RunId] = field(default_factory=list)
 
     def copy(self) -> Model:
         """Keep the model as it stands: what a crash goes back to."""
@@ -234,6 +236,7 @@ class Model:
             boundary = Boundary.RUN_CHECKPOINT
         self.run = Run(run_id, batch, boundary, self.state)
         self.state = _R.RUNNING
+        self.begun.append(run_id)
         self.woken = self.woken or (None if forced else self.woken)
         for item in batch:
             item.state, item.run = _S.STAGED, run_id
@@ -300,6 +303,7 @@ class Model:
     def _fail(self, run: Run, *, fatal: bool) -> None:
         """Roll back; a culprit that stands alone and is out of attempts is given up."""
         self.failed = len(run.batch)
+        self.back = sum(item.state is _S.STAGED for item in run.batch)
         [first, *others] = run.batch
         exhausted = fatal or first.attempts >= self.options.max_attempts
         if not others and first.state is _S.STAGED and exhausted:
@@ -465,7 +469,7 @@ class Model:
             assert plan.not_before <= max(now, before.not_before), "or holds anybody back"
             assert plan.through_sequence == before.through_sequence, "or watches other inputs"
         self.plan, self.failed, self.cancelled = plan, None, False
-        if failed and failed > 1 and self.waiting():
+        if failed and failed > 1 and self.back:
             assert plan is not None, "a batch that failed comes back in halves"
             assert 1 <= plan.batch_limit <= (failed + 1) // 2, "comes back in halves"
         if ill and plan is not None and plan != before:

@@ -6,7 +6,7 @@ An example that fails prints every step with its outcome, then the step that wen
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from enum import Enum, auto
 
 from hypothesis import note
@@ -282,13 +282,19 @@ class DriverBesideModel(RuleBasedStateMachine):
             assert retry.due_at == plan.not_before
 
     def _compare_effects(self, changes: Changes) -> None:
-        told = [effect for effect in changes.effects if isinstance(effect, Complete)]
-        answered = Counter((effect.input_id, effect.reply.queue) for effect in told)
-        assert answered == Counter((input_id, queue) for input_id, queue, _ in self.model.told)
-        kinds = {(input_id, queue): kinds for input_id, queue, kinds in self.model.told}
-        for effect in told:
-            tag = effect.outcome.__struct_config__.tag
-            assert tag in kinds[effect.input_id, effect.reply.queue]
+        told, expected = defaultdict(list), defaultdict(list)
+        for effect in changes.effects:
+            if isinstance(effect, Complete):
+                tag = str(effect.outcome.__struct_config__.tag)
+                told[effect.input_id, effect.reply.queue].append(tag)
+        for input_id, queue, kinds in self.model.told:
+            expected[input_id, queue].append(kinds)
+        assert {asked: len(tags) for asked, tags in told.items()} == {
+            asked: len(answers) for asked, answers in expected.items()
+        }
+        for asked, tags in told.items():
+            pairs = zip(tags, expected[asked], strict=True)
+            assert all(tag in kinds for tag, kinds in pairs), "told how it ended"
         buried = [effect.input_id for effect in changes.effects if isinstance(effect, BuryInput)]
         assert buried == self.model.buried
         signals = [
@@ -296,12 +302,14 @@ class DriverBesideModel(RuleBasedStateMachine):
             for effect in changes.effects
             if isinstance(effect, SignalExecutor)
         ]
-        expected = Counter(self.model.signals)
-        assert Counter(signals) >= expected
-        assert all(kind == "cancel_run" for _, kind in Counter(signals) - expected)
+        extra = Counter(signals) - Counter(self.model.signals)
+        assert Counter(signals) >= Counter(self.model.signals)
+        assert all(kind == "cancel_run" for _, kind in extra), "nobody interrupts for nothing"
         requests = [effect.run for effect in changes.effects if isinstance(effect, RequestRun)]
-        assert len(requests) <= 1 or len({run.run_id for run in requests}) == len(requests)
-        self.model.told, self.model.buried, self.model.signals = [], [], []
+        assert {run.run_id for run in requests} >= set(self.model.begun)
+        assert all(run.lease_until is None for run in requests), "nobody asks for what has begun"
+        for done in (self.model.told, self.model.buried, self.model.signals, self.model.begun):
+            done.clear()
 
     def _seconds(self) -> str:
         return f"{(self.shell.now - START).total_seconds():g}s"
