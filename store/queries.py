@@ -111,7 +111,7 @@ class Queries:
     ) -> Page[RuntimeSummary]:
         """List runtimes by their ids."""
         limit = min(limit, MOST)
-        query = select(runtimes).where(*_runtime_filter(wanted))
+        query = select(runtimes).where(*runtimes_meant(wanted))
         if after is not None:
             query = query.where(runtimes.c.runtime_id > key_of(after, tuple[str])[0])
         async with self.database.reading() as connection:
@@ -275,7 +275,8 @@ def _summary(row: dict[str, Any], active: dict[InputState, int]) -> RuntimeSumma
     )
 
 
-def _runtime_filter(wanted: RuntimeFilter) -> list[ColumnElement[bool]]:
+def runtimes_meant(wanted: RuntimeFilter) -> list[ColumnElement[bool]]:
+    """Say a filter in SQL, on the table of runtimes."""
     where: list[ColumnElement[bool]] = []
     if wanted.state is not None:
         where.append(runtimes.c.state == wanted.state.value)
