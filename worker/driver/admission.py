@@ -112,16 +112,18 @@ def durability_fault(kind: InputKind, header: Header) -> str | None:
 def _not_ready(ledger: Ledger, item: Input, arrival: Arrival) -> NotReady:
     """Answer for a runtime that takes no input.
 
-    A redelivery of an input that was taken before is marked as such, and nobody is told that it
-    was refused: whoever waits for it will hear, or has heard, how it ended.
+    A redelivery of an input that was taken before is marked as such, and whoever asks is answered
+    as for any duplicate: to be told that it was refused would be false.
     """
+    header = item.header
     retired = ledger.runtime.resting_state is RuntimeState.RETIRED
     state = RuntimeState.RETIRED if retired else ledger.runtime.state
-    twin = _twin_by_id(ledger, item.header, arrival)
-    taken = twin is not None and twin.payload_digest == payload_digest(item)
-    if not taken:
-        ledger.complete(item.header.id, arrival.reply, NotReadyOutcome(state))
-    return NotReady(state, known=taken)
+    twin = _twin_by_id(ledger, header, arrival)
+    if twin is None or twin.payload_digest != payload_digest(item):
+        ledger.complete(header.id, arrival.reply, NotReadyOutcome(state))
+        return NotReady(state)
+    _answer_again(ledger, header, twin, arrival)
+    return NotReady(state, known=True)
 
 
 # --- duplicates ----------------------------------------------------------------------------------
@@ -134,16 +136,26 @@ def _known(
     if twin is not None and twin.payload_digest != digest:
         ledger.complete(header.id, arrival.reply, ConflictOutcome())
         return Conflict(header.id, twin.payload_digest, digest)
-    if isinstance(twin, InputRecord) and twin.input_id in ledger.active:
-        _change_reply(ledger, twin, arrival)
-        return _deduplicated(ledger, header, twin)
     if twin is None:
         twin = _twin_by_key(ledger, header, arrival)
     if twin is None:
         return None
-    answer = DeduplicatedOutcome(twin.input_id, twin.outcome)
-    ledger.complete(header.id, arrival.reply, answer)
-    return _deduplicated(ledger, header, twin)
+    _answer_again(ledger, header, twin, arrival)
+    ledger.announce_input(InputDeduplicated(header.id, twin.input_id))
+    return Deduplicated(header.id, twin.input_id)
+
+
+def _answer_again(ledger: Ledger, header: Header, twin: Twin, arrival: Arrival) -> None:
+    """Answer a duplicate: at once, unless it is an active input itself, which answers at its end.
+
+    Then the latest asker is told: an earlier one may be gone, and its reply queue with it.
+    """
+    active = ledger.active.get(header.id)
+    if active is None:
+        answer = DeduplicatedOutcome(twin.input_id, twin.outcome)
+        ledger.complete(header.id, arrival.reply, answer)
+    elif arrival.reply is not None and arrival.reply != active.reply:
+        ledger.put(msgspec.structs.replace(active, reply=arrival.reply, updated_at=arrival.now))
 
 
 def _twin_by_id(ledger: Ledger, header: Header, arrival: Arrival) -> Twin | None:
@@ -171,17 +183,6 @@ def _brought_back(ledger: Ledger, input_id: InputId, arrival: Arrival) -> InputR
     if not arrival.redrive or ledger.find(input_id) is not None:
         return None
     return arrival.known.exhausted.get(input_id)
-
-
-def _change_reply(ledger: Ledger, twin: InputRecord, arrival: Arrival) -> None:
-    """Have the latest asker told: an earlier one may be gone, and its reply queue with it."""
-    if arrival.reply is not None and arrival.reply != twin.reply:
-        ledger.put(msgspec.structs.replace(twin, reply=arrival.reply, updated_at=arrival.now))
-
-
-def _deduplicated(ledger: Ledger, header: Header, twin: Twin) -> Deduplicated:
-    ledger.announce_input(InputDeduplicated(header.id, twin.input_id))
-    return Deduplicated(header.id, twin.input_id)
 
 
 # --- new inputs ----------------------------------------------------------------------------------

@@ -154,19 +154,35 @@ def test_a_retired_runtime_stays_closed_while_it_drains() -> None:
     assert scene.accept(prompt()) == NotReady(RuntimeState.RETIRED)
 
 
-def test_a_redelivery_to_a_closed_runtime_is_marked_and_nobody_is_told() -> None:
+def test_a_redelivery_to_a_closed_runtime_is_marked_and_answered_as_a_duplicate() -> None:
     """It was taken before: telling its publisher that it was not would be false."""
     scene = Scene()
     item, ended = prompt(), prompt()
     scene.accept(item, reply=REPLY)
     scene.tell(commands.Retire(new_id()))
     scene.driver.take()
-    assert scene.accept(item, reply=REPLY) == NotReady(RuntimeState.RETIRED, known=True)
-    known = Known({ended.header.id: _known(ended)})
-    assert scene.accept(ended, reply=REPLY, known=known) == NotReady(
-        RuntimeState.RETIRED, known=True
-    )
+    marked = NotReady(RuntimeState.RETIRED, known=True)
+    assert scene.accept(item, reply=REPLY) == marked
     assert scene.driver.take() == Changes()
+    assert scene.accept(item, reply=OTHER) == marked
+    assert [record.reply for record in scene.driver.take().updated] == [OTHER]
+    known = Known({ended.header.id: _known(ended)})
+    assert scene.accept(ended, reply=REPLY, known=known) == marked
+    told = DeduplicatedOutcome(ended.header.id, Consumed())
+    assert completions(scene.driver.take()) == {ended.header.id: told}
+
+
+def test_another_payload_under_a_known_id_is_not_ready_like_any_other() -> None:
+    """A closed runtime does not look for conflicts."""
+    scene = Scene()
+    item = prompt()
+    scene.accept(item)
+    scene.tell(commands.Retire(new_id()))
+    scene.driver.take()
+    other = prompt(text="other", id=item.header.id)
+    assert scene.accept(other, reply=REPLY) == NotReady(RuntimeState.RETIRED)
+    told = {item.header.id: NotReadyOutcome(RuntimeState.RETIRED)}
+    assert completions(scene.driver.take()) == told
 
 
 # --- 2. durability -------------------------------------------------------------------------------
