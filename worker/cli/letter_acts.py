@@ -44,8 +44,9 @@ from worker.cli.output import console, json_line, text
 from worker.cli.reading import opened, the_letter
 from worker.cli.root import PROGRAM
 from worker.clock import new_id, now
+from worker.dead_letters.discard import discard_all
 from worker.dead_letters.edit import EditError, edited
-from worker.dead_letters.redrive import CHUNK, Progress, Redriver
+from worker.dead_letters.redrive import Progress, Redriver
 from worker.exits import ExitCode
 from worker.settings import Settings
 
@@ -320,16 +321,8 @@ async def _discard(
         if choice.ids:
             done = len(await store.letter_acts.discard(choice.ids, act))
             return done, len(choice.ids) - done
-        return await _discard_all(store, choice.wanted, act), 0
-
-
-async def _discard_all(store: SqlStore, wanted: LetterFilter, act: Act) -> int:
-    done = 0
-    after: DeadLetterId | None = None
-    while found := await store.dead_letters.open_ids(wanted, limit=CHUNK, after=after):
-        after = found[-1][0]
-        done += len(await store.letter_acts.discard([letter_id for letter_id, _ in found], act))
-    return done
+        steps = [done async for done in discard_all(store, choice.wanted, act)]
+        return max(steps, default=0), 0
 
 
 async def _reopen(settings: Settings, letter_ids: list[DeadLetterId], act: Act) -> int:

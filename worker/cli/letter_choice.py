@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import enum
 import getpass
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
@@ -20,11 +19,9 @@ from store.dead_letters import LetterFilter
 from worker.cli.faults import Failure
 from worker.cli.options import expanded, flag, runtime_id_of
 from worker.exits import ExitCode
+from worker.moments import moment
 
 T = TypeVar("T")
-
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 LetterArgument = Annotated[UUID, typer.Argument(metavar="LETTER", show_default=False)]
 LetterArguments = Annotated[list[UUID] | None, typer.Argument(metavar="LETTER", show_default=False)]
@@ -146,12 +143,7 @@ def _maybe_filter(values: dict[str, Any]) -> LetterFilter | None:
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return now - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
     try:
-        moment = datetime.fromisoformat(text)
+        return moment(text, now)
     except ValueError as error:
-        expected = "expected 90s, 5m, 2h, 7d or a moment such as 2026-01-31T12:00:00Z"
-        raise Failure(ExitCode.UNUSABLE, f"--since: {expected}") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        raise Failure(ExitCode.UNUSABLE, f"--since: {error}") from error
