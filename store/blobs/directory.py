@@ -102,8 +102,9 @@ class DirectoryBlobStore:
     def _prepare(self) -> None:
         oldest = time.time() - _LEFTOVER_SECONDS
         for leftover in (self._root / _INCOMING).iterdir():
-            if leftover.stat().st_mtime < oldest:
-                leftover.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process's, gone since the list
+                if leftover.stat().st_mtime < oldest:
+                    leftover.unlink()
         with self._arriving(b"") as probe:
             probe.unlink()
 

@@ -70,6 +70,15 @@ async def test_preparing_removes_what_crashes_left_days_ago(
     assert files_of(tmp_path / "blobs") == [young]
 
 
+async def test_a_file_of_another_process_that_vanishes_meanwhile_hinders_no_start(
+    directory: DirectoryBlobStore, tmp_path: Path
+) -> None:
+    await directory.prepare()
+    # Listed, and not there when it is looked at: so is the probe of a process that starts beside.
+    (tmp_path / "blobs" / "incoming" / "probe").symlink_to(tmp_path / "gone")
+    await directory.prepare()
+
+
 @pytest.mark.parametrize("content", [b"", b"image/png\n", b"image/gif\n" + PNG, b"\xff\n" + PNG])
 async def test_damage_is_told_and_storing_again_repairs_it(
     directory: DirectoryBlobStore, tmp_path: Path, content: bytes
