@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import sys
+from dataclasses import dataclass
+from time import perf_counter, process_time
+from typing import Self
 
 import msgspec
 
@@ -41,7 +43,7 @@ class Result(msgspec.Struct, frozen=True):
 
     Attributes:
         seconds: From the first delivery to the last ack.
-        cpu_seconds: Processor time of its process over all of its life.
+        cpu_seconds: Processor time of all threads of its process, over the same span.
         latencies_ms: Publish to commit, a value for each message that says when it was published.
     """
 
@@ -61,8 +63,25 @@ def received() -> Assignment:
     return msgspec.json.decode(sys.argv[1], type=Assignment)
 
 
-def report(messages: int, seconds: float, latencies_ms: tuple[float, ...] = ()) -> None:
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment of this process, or the span between two."""
+
+    seconds: float
+    cpu_seconds: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Look at both clocks."""
+        return cls(perf_counter(), process_time())
+
+    def passed(self) -> Moment:
+        """Tell the span since then."""
+        now = Moment.now()
+        return Moment(now.seconds - self.seconds, now.cpu_seconds - self.cpu_seconds)
+
+
+def report(messages: int, span: Moment, latencies_ms: tuple[float, ...] = ()) -> None:
     """Print the result; the last line of this process."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_seconds = usage.ru_utime + usage.ru_stime
-    print(msgspec.json.encode(Result(messages, seconds, cpu_seconds, latencies_ms)).decode())
+    result = Result(messages, span.seconds, span.cpu_seconds, latencies_ms)
+    print(msgspec.json.encode(result).decode())

@@ -10,16 +10,15 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from time import monotonic, monotonic_ns
 
-import uvloop
-
-from benchmarks.assignment import Assignment, received, report
+from benchmarks.assignment import Assignment, Moment, received, report
 from benchmarks.messages import PUBLISHED_NS
 from schemas.ids import RuntimeId
 from store.ports import RuntimeStore
-from worker import log
+from worker import log, process
 from worker.batch import Item
 from worker.disposition import Disposition
 from worker.health import Health
@@ -34,21 +33,27 @@ class Timing:
     """What has been measured so far. The worker hears of deliveries just after it acked them."""
 
     left: int
-    began: float = 0.0
-    seconds: float = 0.0
+    began: Moment | None = None
+    first: float = inf
+    span: Moment | None = None
     latencies_ms: list[float] = field(default_factory=list)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def begin(self) -> None:
+        """The first activation follows the first delivery at once."""
+        self.began = self.began or Moment.now()
+
     def take(self, items: Sequence[Item]) -> None:
         now_ns = monotonic_ns()
-        self.began = self.began or items[0].delivery.received
+        self.first = min(self.first, items[0].delivery.received)
         for item in items:
             assert item.disposition is Disposition.DONE, item.disposition
             published = item.envelope.headers[PUBLISHED_NS]
             self.latencies_ms.append((now_ns - published) / 1e6)
         self.left -= len(items)
         if self.left == 0:
-            self.seconds = monotonic() - self.began
+            assert self.began is not None
+            self.span = Moment(monotonic() - self.first, self.began.passed().cpu_seconds)
             self.finished.set()
 
 
@@ -57,6 +62,11 @@ class Stopwatch(Observation):
     """The worker's own observation, which also measures."""
 
     timing: Timing
+
+    def activated(self, runtime_id: RuntimeId, seconds: float) -> None:
+        """Observe as always, and measure."""
+        Observation.activated(self, runtime_id, seconds)
+        self.timing.begin()
 
     def settled(self, runtime_id: RuntimeId, items: Sequence[Item]) -> None:
         """Observe as always, and measure."""
@@ -75,8 +85,8 @@ def settings_of(assignment: Assignment) -> Settings:
     )
 
 
-async def work(assignment: Assignment) -> Timing:
-    """Run a worker until it has settled every message."""
+async def work(assignment: Assignment) -> tuple[Moment, list[float]]:
+    """Run a worker until it has settled every message; answers the span and the latencies."""
     settings = settings_of(assignment)
     timing = Timing(assignment.messages)
     stop = asyncio.Event()
@@ -90,7 +100,8 @@ async def work(assignment: Assignment) -> Timing:
             await timing.finished.wait()
             stop.set()
         await check(connections.store, assignment)
-    return timing
+    assert timing.span is not None
+    return timing.span, timing.latencies_ms
 
 
 async def check(store: RuntimeStore, assignment: Assignment) -> None:
@@ -104,5 +115,5 @@ async def check(store: RuntimeStore, assignment: Assignment) -> None:
 if __name__ == "__main__":
     log.configure(LogLevel.INFO, LogFormat.CONSOLE)
     told = received()
-    timed = uvloop.run(work(told))
-    report(told.messages, timed.seconds, tuple(timed.latencies_ms))
+    span, latencies_ms = process.run(work(told))
+    report(told.messages, span, tuple(latencies_ms))

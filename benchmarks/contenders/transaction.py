@@ -8,7 +8,6 @@ with ``synchronous=FULL``, as the worker has it.
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
 from typing import Any, Final
 
 import aio_pika
@@ -17,7 +16,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, event, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from benchmarks.assignment import Assignment, received, report
+from benchmarks.assignment import Assignment, Moment, received, report
 
 PREFETCH: Final = 1_000
 
@@ -40,15 +39,15 @@ class Writer:
         self._left = messages
         self._waiting: list[AbstractIncomingMessage] = []
         self._arrived = asyncio.Event()
-        self._began = 0.0
+        self._began: Moment | None = None
 
     async def take(self, message: AbstractIncomingMessage) -> None:
-        if not self._began:
-            self._began = perf_counter()
+        if self._began is None:
+            self._began = Moment.now()
         self._waiting.append(message)
         self._arrived.set()
 
-    async def write_all(self) -> float:
+    async def write_all(self) -> Moment:
         while self._left:
             await self._arrived.wait()
             self._arrived.clear()
@@ -56,7 +55,8 @@ class Writer:
             await self._write(batch)
             await batch[-1].ack(multiple=True)
             self._left -= len(batch)
-        return perf_counter() - self._began
+        assert self._began is not None
+        return self._began.passed()
 
     async def _write(self, batch: list[AbstractIncomingMessage]) -> None:
         rows = [
@@ -87,8 +87,8 @@ def engine_of(assignment: Assignment) -> AsyncEngine:
     return engine
 
 
-async def consume(assignment: Assignment) -> float:
-    """Consume and write every message; answers seconds, first delivery to last ack."""
+async def consume(assignment: Assignment) -> Moment:
+    """Consume and write every message; answers the span, first delivery to last ack."""
     engine = engine_of(assignment)
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
@@ -98,12 +98,12 @@ async def consume(assignment: Assignment) -> float:
         queue = await channel.get_queue(assignment.queue, ensure=False)
         writer = Writer(engine, assignment.messages)
         await queue.consume(writer.take)
-        seconds = await writer.write_all()
+        span = await writer.write_all()
     async with engine.connect() as connection:
         written = await connection.scalar(select(func.count()).select_from(inbox))
     await engine.dispose()
     assert written == assignment.messages, f"{written} rows of {assignment.messages}"
-    return seconds
+    return span
 
 
 if __name__ == "__main__":
