@@ -34,7 +34,20 @@ from tests.property.model import Item, Model
 from tests.property.senders import START, Mail, Senders, name, named
 from tests.property.shell import Shell
 from tests.property.store import findings
-from tests.property.traffic import Happen, Happening, Order, Publish, Start, Step, publishes, steps
+from tests.property.traffic import (
+    Happen,
+    Happening,
+    Order,
+    Publish,
+    Sent,
+    Start,
+    Step,
+    misreports,
+    orders,
+    publishes,
+    reports,
+    steps,
+)
 from worker.driver.options import DriverOptions
 from worker.driver.policy import DEFAULT_POLICY, load_policy
 
@@ -48,6 +61,8 @@ class Fate(Enum):
 
 
 fates = st.sampled_from([Fate.COMMITTED] * 6 + list(Fate))
+endings = st.sampled_from([Happening.COMPLETED, Happening.COMPLETED, Happening.FAILED])
+looks = st.sampled_from([True, True, False])
 waits = st.sampled_from([0, 0, 0, 1, 20, 70])
 
 
@@ -94,10 +109,18 @@ class DriverBesideModel(RuleBasedStateMachine):
         mails = [step if isinstance(step, Start) else self.senders.send(step) for step in sent]
         self._work([*self.unsettled, *(mail for mail in mails if mail)], fate, adopt=adopt)
 
-    @rule(sent=st.lists(publishes, min_size=2, max_size=6))
-    def publish(self, sent: list[Publish]) -> None:
-        """Many inputs at once."""
-        self._work([mail for mail in map(self.senders.send, sent) if mail], Fate.COMMITTED)
+    @rule(sent=st.lists(publishes, min_size=1, max_size=6), look=looks)
+    def publish(self, sent: list[Publish], *, look: bool) -> None:
+        """Inputs, and a look for a run."""
+        mails = [mail for mail in map(self.senders.send, sent) if mail]
+        self._work([*mails, *[Start()] * look], Fate.COMMITTED)
+
+    @precondition(lambda self: self.model.run is not None)
+    @rule(sent=reports, wait=waits, fate=fates, look=looks)
+    def report(self, sent: Happen, wait: int, fate: Fate, *, look: bool) -> None:
+        """An executor tells of its run; should that end it, there is a look for the next."""
+        self.shell.wait(wait)
+        self._send(sent, fate, look=look)
 
     @rule(forced=st.sampled_from([False, False, False, True]), fate=fates)
     def start(self, fate: Fate, *, forced: bool) -> None:
@@ -105,12 +128,32 @@ class DriverBesideModel(RuleBasedStateMachine):
         self._look_for_a_run(fate, forced=forced)
 
     @precondition(lambda self: self.model.run is not None)
-    @rule(what=st.sampled_from([Happening.COMPLETED, Happening.COMPLETED, Happening.FAILED]))
-    def finish(self, what: Happening) -> None:
+    @rule(
+        what=st.sampled_from([Happening.COMPLETED, Happening.COMPLETED, Happening.FAILED]),
+        look=looks,
+    )
+    def finish(self, what: Happening, *, look: bool) -> None:
         """An executor does what it should, up to the end that is drawn."""
         steps_ = [Happening.STARTED, *([Happening.BOUNDARY] * (what is Happening.COMPLETED)), what]
         mails = [self.senders.send(Happen(step)) for step in steps_]
-        self._work([mail for mail in mails if mail], Fate.COMMITTED)
+        self._work([*(mail for mail in mails if mail), *[Start()] * look], Fate.COMMITTED)
+
+    @precondition(lambda self: self.model.run is not None)
+    @rule(sent=misreports, fate=fates)
+    def misreport(self, sent: Happen, fate: Fate) -> None:
+        """An executor tells of its run what is not so."""
+        self._send(sent, fate)
+
+    @rule(sent=orders, fate=fates)
+    def order(self, sent: Order, fate: Fate) -> None:
+        """An operator has a wish."""
+        self._send(sent, fate)
+
+    @precondition(lambda self: len(self.model.items) > 20)  # so that there is something to end
+    @rule(command=st.sampled_from([commands.Stop, commands.Destroy, commands.Reset]), fate=fates)
+    def end(self, command: type[commands.Command], fate: Fate) -> None:
+        """The runtime is to end, or to begin anew."""
+        self._send(Order(command), fate)
 
     @rule(wait=waits, adopt=st.booleans())
     def crash(self, wait: int, *, adopt: bool) -> None:
@@ -118,12 +161,14 @@ class DriverBesideModel(RuleBasedStateMachine):
         self.shell.wait(wait)
         self._recover(adopt=adopt)
 
+    @precondition(lambda self: self.model.run is not None)
     @rule()
     def lose_receipts(self) -> None:
         """The store comes back without the receipts of the current run."""
-        if self.model.run is not None:
-            self.shell.store.forget_receipts(self.model.run.id)
-            self.model.receipts = {r for r in self.model.receipts if r[0] != self.model.run.id}
+        run = self.model.run
+        assert run is not None
+        self.shell.store.forget_receipts(run.id)
+        self.model.receipts = {receipt for receipt in self.model.receipts if receipt[0] != run.id}
         self._recover(adopt=False)
 
     def teardown(self) -> None:
@@ -132,6 +177,11 @@ class DriverBesideModel(RuleBasedStateMachine):
             self._drain()
 
     # --- one step on both sides ----------------------------------------------------------------
+
+    def _send(self, sent: Sent, fate: Fate, *, look: bool = False) -> None:
+        mail = self.senders.send(sent)
+        if mail is not None:
+            self._work([*self.unsettled, mail, *[Start()] * look], fate)
 
     def _look_for_a_run(self, fate: Fate, *, forced: bool) -> None:
         if self.model.plan is not None:

@@ -142,11 +142,18 @@ happenings = st.builds(
     st.sampled_from([0, 0, 0, 0, 1, 2, -1]),
     st.sampled_from([Flaw.NONE] * 8 + list(Flaw)),
 )
+reports = st.builds(Happen, st.sampled_from(Happening))
+misreports = st.builds(
+    Happen,
+    st.sampled_from([Happening.BOUNDARY, Happening.BOUNDARY, Happening.COMPLETED]),
+    st.just(0),
+    st.sampled_from(Flaw),
+)
 _ENDINGS: list[type[Command]] = [commands.Stop, commands.Destroy]
 _CALM: list[type[Command]] = [command for command in get_args(Command) if command not in _ENDINGS]
 orders = st.builds(
     Order,
-    st.sampled_from(_CALM * 3 + _ENDINGS),
+    st.sampled_from([*_CALM * 3, *_ENDINGS, commands.Attach, commands.Detach]),
     st.integers(0, 5),
     st.sampled_from(AbandonReason),
     st.sampled_from([(), INTENTS[:1], INTENTS]),
