@@ -55,7 +55,7 @@ def test_words_are_read_in_any_case() -> None:
         ("LAYOUT", "sharded:4097", "expected per-runtime, or sharded:N"),
         ("NAMESPACE", "a b", "expected up to 64 letters, digits"),
         ("NAMESPACE", "\x1b[31m", r"got '\\u001b[31m'"),
-        ("WORKER_TTL", "1", "expected more than MEERKAT_WORKER_HEARTBEAT (1 s), got 1 s"),
+        ("WORKER_TTL", "0.5", "expected more than MEERKAT_WORKER_HEARTBEAT (0.5 s), got 0.5 s"),
         ("BACKOFF_CAP", "0.5", "expected at least MEERKAT_BACKOFF_BASE (1 s), got 0.5 s"),
     ],
 )
