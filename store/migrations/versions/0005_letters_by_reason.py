@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("dead_letters_reason", "dead_letters", ["reason", "status", "last_at"])
+    op.create_index("dead_letters_reason", "dead_letters", ["status", "reason", "last_at"])
 
 
 def downgrade() -> None:
