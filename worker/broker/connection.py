@@ -6,13 +6,17 @@ import asyncio
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 import aio_pika
 import aiormq
 from aiormq.abc import AbstractConnection
+from aiormq.exceptions import AMQPChannelError
 from yarl import URL
 
+from worker.broker.channel_numbers import ChannelNumbers
 from worker.broker.errors import BrokerError, BrokerUnavailableError, translated
 
 HEARTBEAT_SECONDS: Final = 5
@@ -21,11 +25,16 @@ broker counts two: it gives up on a frozen process after 10 s and lets the next 
 
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 3.0
+MOST_CHANNELS: Final = 65_535
+CLOSINGS: Final = 32
+"""Channels of a connection that are being closed at once."""
+
 DEFAULT_PORT: Final = {"amqp": 5672, "amqps": 5671}
 RPC_SECONDS: Final = 15.0
 
 Channel = aiormq.Channel
 
+_turns: WeakKeyDictionary[AbstractConnection, asyncio.Semaphore] = WeakKeyDictionary()
 _closing: set[asyncio.Task[None]] = set()
 
 
@@ -49,7 +58,8 @@ class Connection:
             raise BrokerUnavailableError(f"RabbitMQ at {address_of(url)}: the connection was lost")
         self._connection = connection
         self._wire: AbstractConnection = connection.transport.connection
-        self._numbers: set[int] = set()
+        self._numbers = ChannelNumbers(self._wire.connection_tune.channel_max or MOST_CHANNELS)
+        self._opening: set[int] = set()
         self.address = address_of(url)
         self.name = name
         self.version = _version(self._wire)
@@ -95,7 +105,7 @@ class Connection:
         """
         with translated(f"cannot open a channel to RabbitMQ at {self.address}"):
             number = self._free_number()
-            self._numbers.add(number)
+            self._opening.add(number)
             try:
                 channel = await self._wire.channel(
                     channel_number=number,
@@ -104,23 +114,22 @@ class Connection:
                     timeout=RPC_SECONDS,
                 )
             finally:
-                self._numbers.discard(number)
+                self._opening.discard(number)
+        channel.closing.add_done_callback(partial(self._on_channel_closed, number))
         # aiormq's annotation promises less than it gives: only this class can publish unhurried.
         return cast(Channel, channel)
 
     def _free_number(self) -> int:
-        """The lowest number that is free.
+        number = self._numbers.take({*self._wire.channels, *self._opening})
+        if number is None:
+            raise BrokerUnavailableError(
+                f"all channels of a connection to RabbitMQ at {self.address} are in use"
+            )
+        return number
 
-        aiormq takes one above the highest, which under churn passes the broker's limit and costs
-        the connection.
-        """
-        most = self._wire.connection_tune.channel_max or 65535
-        for number in range(1, most + 1):
-            if number not in self._wire.channels and number not in self._numbers:
-                return number
-        raise BrokerUnavailableError(
-            f"RabbitMQ at {self.address} allows {most} channels on a connection, all are in use"
-        )
+    def _on_channel_closed(self, number: int, closing: asyncio.Future[None]) -> None:
+        if not closing.cancelled() and isinstance(closing.exception(), AMQPChannelError):
+            self._numbers.spoil(number)
 
     async def close(self) -> None:
         """Close it, waiting a few seconds at most; a dead peer's is closed in the background."""
@@ -131,17 +140,25 @@ class Connection:
             await self._connection.close()
 
 
-def close_channel_soon(channel: Channel) -> None:
+def close_channel_soon(channel: Channel) -> asyncio.Task[None]:
     """Close a channel without waiting for it."""
-    _in_background(close_channel(channel))
+    return _in_background(_close_channel(channel))
 
 
 async def close_channel(channel: Channel) -> None:
-    """Close a channel if the broker answers soon; a blocked or dying connection does not."""
-    if channel.is_closed:
-        return
-    with suppress(BrokerError), translated("closing a channel"):
-        async with asyncio.timeout(CLOSE_SECONDS):
+    """Close a channel, waiting a few seconds at most: a blocked connection does not answer."""
+    if not channel.is_closed:
+        await asyncio.wait({close_channel_soon(channel)}, timeout=CLOSE_SECONDS)
+
+
+async def _close_channel(channel: Channel) -> None:
+    """Close it when few others are being closed.
+
+    aiormq gives a close one heartbeat's time and then sends a second one, over which the broker
+    may close the connection; thousands at once take the broker longer than that.
+    """
+    async with _turns.setdefault(channel.connection, asyncio.Semaphore(CLOSINGS)):
+        with suppress(BrokerError), translated("closing a channel"):
             await channel.close()
 
 

@@ -7,8 +7,10 @@ import pytest
 from yarl import URL
 
 from tests.support.eventually import eventually
+from worker.broker.channel_numbers import ChannelNumbers
 from worker.broker.connection import Connection
 from worker.broker.errors import BrokerUnavailableError
+from worker.broker.inspect import queue_facts
 from worker.broker.link import Link
 from worker.sandbox.ports import free_port
 from worker.sandbox.proxy import Direction, Proxy
@@ -63,16 +65,34 @@ async def test_broker_that_does_not_answer_ends_at_the_deadline(amqp_url: str) -
             await Connection.open(proxy.address(amqp_url), "test", deadline=0.3)
 
 
-async def test_channel_numbers_are_used_again(amqp_url: str) -> None:
-    """Channels that come and go beside one that stays never climb to the broker's limit."""
+async def test_channels_come_and_go_without_end(amqp_url: str) -> None:
+    """Beside channels that stay, others come and go for longer than there are numbers."""
     connection = await Connection.open(amqp_url, "test")
-    low = [await connection.channel() for _ in range(3)]
+    most = connection._wire.connection_tune.channel_max
+    connection._numbers = ChannelNumbers(most)
+    connection._numbers._last = most - 10  # as after so many channels
+    channels = [await connection.channel() for _ in range(5)]
     for _ in range(20):
-        await low.pop(0).close()
-        low.append(await connection.channel())
-    assert max(channel.number for channel in low) <= 4
+        await channels.pop(1).close()
+        channels.append(await connection.channel())
     together = await asyncio.gather(*(connection.channel() for _ in range(20)))
-    assert len({channel.number for channel in (*low, *together)}) == 23
+    numbers = {channel.number for channel in (*channels, *together)}
+    assert len(numbers) == 25
+    assert max(numbers) <= most
+    assert connection.is_open
+    await connection.close()
+
+
+async def test_channels_that_the_broker_closes_cost_nothing_else(amqp_url: str) -> None:
+    """Many channels closed by the broker at once, and opened at once again, keep the connection."""
+    connection = await Connection.open(amqp_url, "test")
+
+    async def ask() -> None:
+        for _ in range(20):
+            assert await queue_facts(connection, "nowhere") is None
+
+    await asyncio.gather(*(ask() for _ in range(30)))
+    assert connection.is_open
     await connection.close()
 
 
