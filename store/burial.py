@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.dead_letters import DeadLetterReason, DeadLetterStatus
 from store.codec import blobs_in
-from store.engine import Flavour, named
+from store.engine import named
+from store.flavours import Flavour
 from store.tables import blob_references, dead_letters, is_nameless
 
 _Key = tuple[object, ...]

@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store.engine import Database, Sqlite
+from store.engine import Database
+from store.flavours import Sqlite
 
 _SYNCHRONOUS: Final = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 

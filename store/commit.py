@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.burial import bury
 from store.codec import Codec
 from store.engine import Database
 from store.errors import RefusedError
 from store.ports import Commit, CommitResult
-from store.tables import runtimes
+from store.script import Ask, Script, Tell, play
 from store.writes import Rows, Statements, Write, rows_of
 
 log = structlog.get_logger()
@@ -80,39 +78,37 @@ class GroupCommit:
 
     async def _written(self, drafts: Sequence[_Draft]) -> set[int]:
         """Make one transaction; answers the places of the parts that were fenced."""
-        async with self.database.writing() as connection:
-            epochs = await self._epochs(connection, drafts)
-            live = [draft for draft in drafts if _is_live(draft.part, epochs)]
-            await self._write(connection, live)
-            letters = [letter for draft in live for letter in draft.letters]
-            await bury(connection, self.database.flavour, letters)
+        if not any(draft.letters for draft in drafts):
+            live = await self.database.write(self._changes(drafts))
+        else:
+            async with self.database.writing() as connection:
+                live = await play(connection, self._changes(drafts))
+                letters = [letter for draft in live for letter in draft.letters]
+                await bury(connection, self.database.flavour, letters)
         return {draft.place for draft in drafts} - {draft.place for draft in live}
 
-    async def _epochs(
-        self, connection: AsyncConnection, drafts: Sequence[_Draft]
-    ) -> dict[str, int]:
-        """Lock the runtimes, in one order for everybody, and read their epochs."""
-        ids = sorted(draft.part.runtime_id for draft in drafts if draft.part.runtime_id is not None)
-        if not ids:
-            return {}
-        flavour = self.database.flavour
-        query = (
-            select(runtimes.c.runtime_id, runtimes.c.epoch)
-            .where(flavour.among(runtimes.c.runtime_id, ids))
-            .order_by(runtimes.c.runtime_id)
-        )
-        found = await connection.execute(flavour.locking(query))
-        return {row.runtime_id: row.epoch for row in found}
+    def _changes(self, drafts: Sequence[_Draft]) -> Script[list[_Draft]]:
+        """Lock the runtimes and read their epochs, then write what is live, and tell what is.
 
-    async def _write(self, connection: AsyncConnection, drafts: Sequence[_Draft]) -> None:
-        """Execute each statement once, over the rows of all parts."""
+        Each statement is executed once, over the rows of all parts.
+        """
+        ids = {draft.part.runtime_id for draft in drafts} - {None}
+        found = (yield self._epochs(sorted(ids, key=str))) if ids else []
+        epochs: dict[str, int] = dict(found)
+        live = [draft for draft in drafts if _is_live(draft.part, epochs)]
         for write in Write:
-            rows = [row for draft in drafts for row in draft.rows.get(write, ())]
+            rows = [row for draft in live for row in draft.rows.get(write, ())]
             if rows:
-                await connection.exec_driver_sql(self.statements.text(write), rows)
+                yield Tell(self.statements.text(write), rows)
+        return live
+
+    def _epochs(self, runtime_ids: Sequence[object]) -> Ask:
+        """Lock in one order for everybody, so that no two commits wait for each other."""
+        arguments = self.database.flavour.among_arguments(runtime_ids)
+        return Ask(self.statements.fence, arguments)
 
 
-def _is_live(part: Commit, epochs: dict[str, int]) -> bool:
+def _is_live(part: Commit, epochs: Mapping[str, int]) -> bool:
     return part.runtime_id is None or epochs.get(part.runtime_id) == part.epoch
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Column, ColumnElement, Table, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Column, Select, select, tuple_
 
 from schemas.dead_letters import DeadLetterStatus
 from schemas.ids import CommandId, DeadLetterId, InputId, RunId, RuntimeId
@@ -19,12 +18,12 @@ from schemas.outcomes import EXHAUSTED
 from schemas.records import InputRecord, Known, KnownInput, Redriven
 from store import codec
 from store.codec import READ_ERRORS, Codec
-from store.engine import Database, named
+from store.engine import Database
 from store.ports import Lookup
+from store.script import Ask, Rows, Script
 from store.tables import commands, dead_letters, inputs, runs
 
 log = structlog.get_logger()
-_T = TypeVar("_T")
 
 _KNOWN: Final = (
     inputs.c.runtime_id,
@@ -33,11 +32,11 @@ _KNOWN: Final = (
     inputs.c.payload_digest,
     inputs.c.outcome,
 )
-_WHOLE: Final = [column for column in inputs.c if column.name != "payload"]
-_LETTER: Final = [
+_WHOLE: Final = tuple(column for column in inputs.c if column.name != "payload")
+_LETTER: Final = tuple(
     dead_letters.c[name]
-    for name in ("id", "runtime_id", "message_id", "redrive_count", "body_digest")
-]
+    for name in ("id", "runtime_id", "message_id", "redrive_count", "body_digest", "status")
+)
 
 
 @dataclass(slots=True)
@@ -53,118 +52,142 @@ class _Findings:
 
 
 _Found = defaultdict[RuntimeId, _Findings]
+_Values = dict[str, Any]
+
+
+# --- what is found -------------------------------------------------------------------------------
+
+
+def _note_input(findings: _Findings, row: _Values) -> None:
+    known = codec.read_known(row)
+    findings.inputs[known.input_id] = known
+
+
+def _note_key(findings: _Findings, row: _Values) -> None:
+    findings.keys[row["idempotency_key"]] = codec.read_known(row)
+
+
+def _note_run(findings: _Findings, row: _Values) -> None:
+    findings.runs[codec.read_id(row["run_id"])] = RunState(row["state"])
+
+
+def _note_command(findings: _Findings, row: _Values) -> None:
+    findings.commands[codec.read_id(row["command_id"])] = codec.read_object(row["outcome"])
+
+
+def _note_redriven(findings: _Findings, row: _Values) -> None:
+    if row["status"] == DeadLetterStatus.REDRIVEN.value:
+        letter = Redriven(row["message_id"], row["redrive_count"], row["body_digest"])
+        findings.redriven[codec.read_id(row["id"])] = letter
+
+
+def _note_exhausted(findings: _Findings, row: _Values) -> None:
+    if row["state"] != InputState.ABANDONED.value:
+        return
+    record = codec.read_input(row)
+    if record.outcome == EXHAUSTED:
+        findings.exhausted[record.input_id] = record
+
+
+# --- what is asked -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Dedupe:
-    """Looks ids up: one query for each kind of id that is asked for."""
+class _Question:
+    """A kind of id that can be asked for: where it is looked up, and what an answer means.
 
-    database: Database
-    codec: Codec
+    The statement looks up pairs of a runtime and an id, any number at once.
+    """
+
+    ids: Callable[[Lookup], Sequence[object]]
+    column: Column[Any]
+    wanted: tuple[Column[Any], ...]
+    note: Callable[[_Findings, _Values], None]
+
+    @property
+    def key(self) -> tuple[Column[Any], Column[Any]]:
+        """The runtime, and the id."""
+        return (self.column.table.c.runtime_id, self.column)
+
+    def read(self, rows: Rows, found: _Found) -> None:
+        """Note the answers, but for damaged ones.
+
+        Such a one counts as not known, and the constraint that stands behind the lookup refuses the
+        one message that names it: the lookups of other runtimes must not fail for it.
+        """
+        names = [str(column.name) for column in self.wanted]
+        for row in rows:
+            values = dict(zip(names, row, strict=True))
+            try:
+                self.note(found[values["runtime_id"]], values)
+            except READ_ERRORS as error:
+                fault = codec.fault(error)
+                log.warning("store: damaged row", runtime_id=values["runtime_id"], why=fault)
+
+
+_QUESTIONS: Final = (
+    _Question(lambda lookup: lookup.inputs, inputs.c.input_id, _KNOWN, _note_input),
+    _Question(
+        lambda lookup: lookup.keys,
+        inputs.c.idempotency_key,
+        (*_KNOWN, inputs.c.idempotency_key),
+        _note_key,
+    ),
+    _Question(
+        lambda lookup: lookup.runs,
+        runs.c.run_id,
+        (runs.c.runtime_id, runs.c.run_id, runs.c.state),
+        _note_run,
+    ),
+    _Question(
+        lambda lookup: lookup.commands,
+        commands.c.command_id,
+        (commands.c.runtime_id, commands.c.command_id, commands.c.outcome),
+        _note_command,
+    ),
+    _Question(lambda lookup: lookup.redriven, dead_letters.c.id, _LETTER, _note_redriven),
+    _Question(lambda lookup: lookup.exhausted, inputs.c.input_id, _WHOLE, _note_exhausted),
+)
+
+
+class Dedupe:
+    """Looks ids up: one statement for each kind of id that is asked for, compiled once."""
+
+    def __init__(self, database: Database, codec: Codec) -> None:
+        self._database = database
+        self._codec = codec
+        self._texts = [database.text(self._statement(question)) for question in _QUESTIONS]
 
     async def known(self, lookups: Sequence[Lookup]) -> list[Known]:
         """Tell what is known of each lookup's ids, in order."""
         found: _Found = defaultdict(_Findings)
-        async with self.database.reading() as connection:
-            await self._inputs(connection, lookups, found)
-            await self._keys(connection, lookups, found)
-            await self._runs(connection, lookups, found)
-            await self._commands(connection, lookups, found)
-            await self._redriven(connection, lookups, found)
-            await self._exhausted(connection, lookups, found)
+        for question, rows in await self._database.look(self._answers(lookups)):
+            question.read(rows, found)
         return [_known(found[lookup.runtime_id]) for lookup in lookups]
 
-    async def _inputs(
-        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
-    ) -> None:
-        asked = self._ids(lookups, lambda lookup: lookup.inputs)
-        for row in await self._rows(connection, inputs, inputs.c.input_id, asked, _KNOWN):
-            for known in _readable(codec.read_known, row):
-                found[row["runtime_id"]].inputs[known.input_id] = known
+    def _answers(self, lookups: Sequence[Lookup]) -> Script[list[tuple[_Question, Rows]]]:
+        answers = []
+        for question, text in zip(_QUESTIONS, self._texts, strict=True):
+            asked = self._asked(question, lookups)
+            if asked:
+                rows = yield Ask(text, self._database.flavour.pairs_arguments(asked))
+                answers.append((question, rows))
+        return answers
 
-    async def _keys(
-        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
-    ) -> None:
-        asked = [(lookup.runtime_id, key) for lookup in lookups for key in lookup.keys]
-        column = inputs.c.idempotency_key
-        for row in await self._rows(connection, inputs, column, asked, (*_KNOWN, column)):
-            for known in _readable(codec.read_known, row):
-                found[row["runtime_id"]].keys[row["idempotency_key"]] = known
+    def _asked(self, question: _Question, lookups: Sequence[Lookup]) -> list[tuple[object, object]]:
+        uuid = self._codec.uuid
+        return [
+            (lookup.runtime_id, uuid(one) if isinstance(one, UUID) else one)
+            for lookup in lookups
+            for one in question.ids(lookup)
+        ]
 
-    async def _runs(
-        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
-    ) -> None:
-        asked = self._ids(lookups, lambda lookup: lookup.runs)
-        columns = (runs.c.runtime_id, runs.c.run_id, runs.c.state)
-        for row in await self._rows(connection, runs, runs.c.run_id, asked, columns):
-            for state in _readable(lambda values: RunState(values["state"]), row):
-                found[row["runtime_id"]].runs[codec.read_id(row["run_id"])] = state
-
-    async def _commands(
-        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
-    ) -> None:
-        asked = self._ids(lookups, lambda lookup: lookup.commands)
-        columns = (commands.c.runtime_id, commands.c.command_id, commands.c.outcome)
-        for row in await self._rows(connection, commands, commands.c.command_id, asked, columns):
-            for outcome in _readable(lambda values: codec.read_object(values["outcome"]), row):
-                found[row["runtime_id"]].commands[codec.read_id(row["command_id"])] = outcome
-
-    async def _redriven(
-        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
-    ) -> None:
-        asked = self._ids(lookups, lambda lookup: lookup.redriven)
-        columns = (*_LETTER, dead_letters.c.status)
-        for row in await self._rows(connection, dead_letters, dead_letters.c.id, asked, columns):
-            if row["status"] == DeadLetterStatus.REDRIVEN.value:
-                letter = Redriven(row["message_id"], row["redrive_count"], row["body_digest"])
-                found[row["runtime_id"]].redriven[codec.read_id(row["id"])] = letter
-
-    async def _exhausted(
-        self, connection: AsyncConnection, lookups: Sequence[Lookup], found: _Found
-    ) -> None:
-        asked = self._ids(lookups, lambda lookup: lookup.exhausted)
-        for row in await self._rows(connection, inputs, inputs.c.input_id, asked, _WHOLE):
-            if row["state"] != InputState.ABANDONED.value:
-                continue
-            for record in _readable(codec.read_input, row):
-                if record.outcome == EXHAUSTED:
-                    found[row["runtime_id"]].exhausted[record.input_id] = record
-
-    def _ids(
-        self, lookups: Sequence[Lookup], ids: Callable[[Lookup], Iterable[UUID]]
-    ) -> list[tuple[object, object]]:
-        uuid = self.codec.uuid
-        return [(lookup.runtime_id, uuid(one)) for lookup in lookups for one in ids(lookup)]
-
-    async def _rows(
-        self,
-        connection: AsyncConnection,
-        table: Table,
-        column: Column[Any],
-        asked: Sequence[tuple[object, object]],
-        wanted: Sequence[ColumnElement[Any]],
-    ) -> Sequence[dict[str, Any]]:
-        if not asked:
-            return ()
-        key = (table.c.runtime_id, column)
-        query = select(*wanted).where(tuple_(*key).in_(self.database.flavour.pairs(key, asked)))
-        return named(await connection.execute(query))
+    def _statement(self, question: _Question) -> Select[Any]:
+        asked = self._database.flavour.pairs(question.key, ())
+        return select(*question.wanted).where(tuple_(*question.key).in_(asked))
 
 
 def _known(found: _Findings) -> Known:
     return Known(
         found.inputs, found.keys, found.runs, found.commands, found.redriven, found.exhausted
     )
-
-
-def _readable(read: Callable[[dict[str, Any]], _T], row: dict[str, Any]) -> tuple[_T, ...]:
-    """Read a row; none if it is damaged.
-
-    It then counts as not known, and the constraint that stands behind the lookup refuses the one
-    message that names it: the lookups of other runtimes must not fail for it.
-    """
-    try:
-        return (read(row),)
-    except READ_ERRORS as error:
-        log.warning("store: damaged row", runtime_id=row["runtime_id"], why=codec.fault(error))
-        return ()

@@ -41,7 +41,7 @@ class SqlStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         codec = Codec(database.flavour.uuid, database.flavour.moment)
-        statements = Statements(database.flavour, database.dialect)
+        statements = Statements(database)
         self.queries = Queries(database, codec)
         self.dead_letters = DeadLetters(database, codec)
         self.letter_acts = LetterActs(database, codec, statements)

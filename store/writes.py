@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from sqlalchemy import Text, bindparam, cast, delete, literal_column
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Text, bindparam, cast, delete, literal_column, select
 from sqlalchemy.schema import Column, Table
 from sqlalchemy.sql.dml import UpdateBase
 
@@ -17,7 +16,8 @@ from schemas.ids import RuntimeId
 from schemas.records import Changes
 from store import tables
 from store.codec import Codec, Row, blobs_in
-from store.engine import Flavour
+from store.engine import Database
+from store.flavours import Flavour
 from store.ports import Commit
 
 _T = TypeVar("_T")
@@ -121,28 +121,33 @@ def _some(value: _T | None) -> tuple[_T, ...]:
 
 @dataclass(slots=True)
 class Statements:
-    """The text of each write, compiled once: rows go to the driver as tuples, past SQLAlchemy.
+    """The text of the fence and of each write, compiled once.
 
-    SQLAlchemy's own way, through a dictionary a row, costs half as much again.
+    Rows go to the driver as tuples, past SQLAlchemy: its own way, through a dictionary a row, costs
+    half as much again.
     """
 
-    flavour: Flavour
-    dialect: Dialect
-    _texts: dict[Write, str] = field(default_factory=dict)
+    database: Database
+    fence: str = field(init=False)
+    _texts: dict[Write, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Compile the fence: it comes first in every commit."""
+        runtimes, flavour = tables.runtimes.c, self.database.flavour
+        epochs = (
+            select(runtimes.runtime_id, runtimes.epoch)
+            .where(flavour.among(runtimes.runtime_id, ()))
+            .order_by(runtimes.runtime_id)
+        )
+        self.fence = self.database.text(flavour.locking(epochs))
 
     def text(self, write: Write) -> str:
         """Tell the SQL of a write."""
         known = self._texts.get(write)
         if known is None:
-            known = self._texts[write] = self._compiled(write)
+            statement, names = _STATEMENTS[write](self.database.flavour)
+            known = self._texts[write] = self.database.text(statement, names)
         return known
-
-    def _compiled(self, write: Write) -> str:
-        statement, names = _STATEMENTS[write](self.flavour)
-        compiled = statement.compile(dialect=self.dialect, column_keys=list(names))
-        if compiled.positiontup != list(names):
-            raise AssertionError(f"{write}: parameters are not in the order of the rows")
-        return str(compiled)
 
 
 _Statement = tuple[UpdateBase, tuple[str, ...]]

@@ -15,8 +15,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from store.engine import MIGRATE, Database, database
+from store.engine import Database, database
 from store.errors import SchemaError
+from store.flavours import MIGRATE
 
 _HERE: Final = Path(__file__).parent
 

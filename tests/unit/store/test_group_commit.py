@@ -16,6 +16,7 @@ from store.errors import StoreUnavailableError
 from store.open import open_store
 from store.ports import Commit, CommitResult
 from store.sql import SqlStore
+from tests.support.eventually import eventually
 from tests.support.store import (
     ALPHA,
     BETA,
@@ -182,32 +183,32 @@ async def test_a_file_that_another_process_keeps_locked_is_unavailable(tmp_path:
     await other.close()
 
 
+_KILL_WHO_WAITS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("store", ["postgresql"], indirect=True)
-async def test_a_connection_killed_in_mid_commit_writes_nothing(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_connection_killed_in_mid_commit_writes_nothing(store: SqlStore) -> None:
     epoch = await taken(store)
     before = await contents(store)
-    commits = store._commits
-    write = type(commits)._write
+    part = everything(ALPHA, epoch)
+    async with store.database.writing() as other:
+        # A receipt that is about to be there holds up the commit when its inputs are written.
+        row = store._commits.codec.receipt(ALPHA, part.changes.receipts[0])
+        await other.execute(tables.receipts.insert().values(row))
+        commit = asyncio.create_task(store.commit([part]))
 
-    async def killed(self: object, connection: object, drafts: object) -> None:
-        await write(self, connection, drafts)  # type: ignore[arg-type]
-        async with store.database.writing() as other:
-            await other.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND state = 'idle in transaction' "
-                    "AND pid <> pg_backend_pid()"
-                )
-            )
+        async def killed() -> bool:
+            async with store.database.reading() as third:
+                return bool((await third.execute(_KILL_WHO_WAITS)).all())
 
-    monkeypatch.setattr(type(commits), "_write", killed)
-    part = replace(everything(ALPHA, epoch), dead_letters=())
-    with pytest.raises(StoreUnavailableError):
-        await store.commit([part])
-    monkeypatch.undo()
+        await eventually(killed, promise="the commit waits for the receipt")
+        with pytest.raises(StoreUnavailableError):
+            await commit
+        await other.rollback()
     assert await contents(store) == before
     assert await store.commit([part]) == [CommitResult.COMMITTED]
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from store.engine import Postgresql, Sqlite, database
+from store.engine import database
+from store.flavours import Postgresql, Sqlite
 from store.writes import Statements, Write
 
 ADDRESSES = ("sqlite+aiosqlite:///store.db", "postgresql+asyncpg://localhost/store")
@@ -13,8 +14,7 @@ ADDRESSES = ("sqlite+aiosqlite:///store.db", "postgresql+asyncpg://localhost/sto
 def test_every_write_compiles_with_its_parameters_in_the_order_of_its_rows(
     address: str, write: Write
 ) -> None:
-    opened = database(address)
-    statements = Statements(opened.flavour, opened.dialect)
+    statements = Statements(database(address))
     text = statements.text(write)
     assert text.split(" ", 1)[0] in {"INSERT", "UPDATE", "DELETE"}
     assert statements.text(write) is text
