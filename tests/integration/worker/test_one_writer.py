@@ -41,7 +41,7 @@ async def test_a_worker_that_slept_while_it_was_replaced_changes_nothing_when_it
         try:
             await client.publish_many([("ada", prompt) for prompt in prompts[1:]])
             async with deployment.worker():
-                await eventually(lambda: _has(ledger, "ada", 60), 60, "the other worker took over")
+                await eventually(lambda: _has(ledger, "ada", 20), 120, "the other worker took over")
                 before = await ledger.inputs("ada")
                 sleeper.send_signal(signal.SIGCONT)
                 await client.publish("ada", Prompt("after"))
