@@ -7,6 +7,7 @@ from datetime import datetime
 
 from schemas.ids import InputId, RuntimeId
 from schemas.records import Known, OutboxMessage, SnapshotRecord, StoredRuntime
+from store.activation import Activation
 from store.codec import Codec
 from store.commit import GroupCommit
 from store.dead_letters import DeadLetters
@@ -49,7 +50,8 @@ class SqlStore:
         self.references = References(database)
         self.upkeep = Upkeep(database, codec)
         self._commits = GroupCommit(database, codec, statements)
-        self._runtimes = Runtimes(database, codec)
+        self._activation = Activation(database, codec)
+        self._runtimes = Runtimes(database, codec, self._activation)
         self._dedupe = Dedupe(database, codec)
         self._outbox = Outbox(database, codec)
         self._timers = Timers(database, codec)
@@ -61,11 +63,11 @@ class SqlStore:
 
     async def activate(self, runtime_id: RuntimeId, *, owner: str, now: datetime) -> StoredRuntime:
         """See ``RuntimeStore``."""
-        return await self._runtimes.activate(runtime_id, owner=owner, now=now)
+        return await self._activation.take(runtime_id, owner=owner, now=now)
 
     async def read(self, runtime_id: RuntimeId) -> StoredRuntime | None:
         """See ``RuntimeStore``."""
-        return await self._runtimes.read(runtime_id)
+        return await self._activation.read(runtime_id)
 
     async def commit(self, parts: Sequence[Commit]) -> list[CommitResult]:
         """See ``RuntimeStore``."""
