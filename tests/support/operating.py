@@ -28,6 +28,7 @@ _ANY = LetterFilter(status=None)
 class Operator:
     """An operator of one deployment."""
 
+    url: str
     store: SqlStore
     publisher: Publisher
     topology: Topology
@@ -76,4 +77,4 @@ async def operating(deployment: Deployment, store: SqlStore) -> AsyncIterator[Op
     await connection.close()
     async with Link(deployment.amqp_url, "operator") as link, Publisher(link) as publisher:
         redriver = Redriver(store, publisher, topology, now, new_id)
-        yield Operator(store, publisher, topology, redriver)
+        yield Operator(deployment.amqp_url, store, publisher, topology, redriver)

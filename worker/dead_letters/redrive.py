@@ -32,6 +32,9 @@ from worker.outbox import Publishes
 CHUNK: Final = 500
 """Letters of one transaction: as many as pay, and as few as a rate or a Ctrl-C can wait for."""
 
+PIECE: Final = 5_000
+"""Letters that are named at once: a look for the next ones costs more than naming them."""
+
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """The bodies of one transaction, in memory at once."""
 
@@ -137,7 +140,7 @@ class Redriver:
         left = limit
         after: DeadLetterId | None = None
         while left is None or left > 0:
-            most = CHUNK if left is None else min(CHUNK, left)
+            most = PIECE if left is None else min(PIECE, left)
             found = await self.store.dead_letters.open_ids(wanted, limit=most, after=after)
             if not found:
                 return
