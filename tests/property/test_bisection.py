@@ -12,7 +12,7 @@ from schemas import commands, outcomes
 from schemas.ids import InputId
 from schemas.inputs import HandlingMode, InputKind
 from schemas.lifecycle import AbandonReason, InputState
-from schemas.records import InputRecord
+from schemas.records import InputRecord, TimerKind
 from tests.property.senders import Senders, name, named
 from tests.property.shell import Shell
 from tests.property.traffic import Happen, Happening, Order, Publish, Sent
@@ -92,7 +92,7 @@ class Trial:
             self.shell.until(retry.not_before)
         start = self.shell.start(named(2, self.senders.number()))
         assert isinstance(start, outcomes.RunStart), "inputs wait, and no run begins"
-        self._commit()
+        self.commit()
         self.batches.append(start.input_ids)
         fates = [self.poison[it] for it in start.input_ids if it in self.poison]
         for happening in [Happening.STARTED, fates[0]] if fates else _WELL:
@@ -103,10 +103,11 @@ class Trial:
         mail = self.senders.send(sent)
         assert mail is not None
         outcome = self.shell.deliver(mail, self.shell.known([mail]))
-        self._commit()
+        self.commit()
         return outcome
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
+        """Commit what the driver took, and let the senders see it."""
         self.shell.commit()
         self.senders.observe(self.shell.driver.stored())
 
@@ -156,3 +157,20 @@ def test_what_was_cancelled_during_backoff_is_not_run() -> None:
     assert isinstance(trial.send(Order(commands.CancelInput, which=1)), outcomes.Report)
     trial.run()
     assert cancelled not in trial.batches[-1]
+
+
+def test_a_run_forced_ahead_of_a_retry_leaves_the_retry_its_timer() -> None:
+    """Somebody wakes the runtime for what still waits, whatever ran before its time."""
+    trial = Trial(Shell(DriverOptions(max_batch=1)))
+    trial.publish(Plan(InputKind.PROMPT, None, Happening.FAILED))
+    trial.publish(Plan(InputKind.PROMPT, HandlingMode.STEER, None))
+    trial.shell.start(named(2, trial.senders.number()))
+    trial.commit()
+    trial.send(Happen(Happening.FAILED))
+    trial.shell.start(named(2, trial.senders.number()), forced=True)
+    trial.commit()
+    for happening in _WELL:
+        trial.send(Happen(happening))
+    plan = trial.shell.driver.runtime.retry
+    assert plan is not None
+    assert trial.shell.store.timers[TimerKind.RETRY].due_at == plan.not_before
