@@ -238,3 +238,20 @@ async def test_a_server_that_was_killed_is_unavailable_and_serves_again_after_it
     stored = await restartable.read(ALPHA)
     assert stored is not None
     assert [record.sequence for record in stored.inputs] == [0, 1]
+
+
+async def test_processes_that_share_a_file_wait_for_each_other(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
+    await migrations.migrate(url)
+    stores = [await open_store(url) for _ in range(3)]
+    names = [RuntimeId(f"runtime-{number}") for number in range(len(stores))]
+
+    async def work(store: SqlStore, name: RuntimeId) -> list[CommitResult]:
+        epoch = await taken(store, name)
+        parts = [a_part(name, epoch, an_input(turn)) for turn in range(25)]
+        return [result for part in parts for result in await store.commit([part])]
+
+    results = await asyncio.gather(*map(work, stores, names))
+    assert results == [[CommitResult.COMMITTED] * 25] * len(stores)
+    for store in stores:
+        await store.close()
