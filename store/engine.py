@@ -122,20 +122,24 @@ def named(result: Result[Any]) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in result]
 
 
-def database(address: str, *, relaxed: bool = False) -> Database:
+PATIENCE: Final = 30.0
+
+
+def database(address: str, *, relaxed: bool = False, patience: float = PATIENCE) -> Database:
     """Prepare a database by its address; connects to nothing yet.
 
     Args:
         address: ``sqlite+aiosqlite:///FILE`` or ``postgresql+asyncpg://…``.
         relaxed: Do not wait for the disk at each commit. A crash of the machine (SQLite) or of the
             server (PostgreSQL) may then lose the last moments before it.
+        patience: Seconds after which a server that does not answer counts as away.
 
     Raises:
         StoreAddressError: The address is neither.
     """
     url = _url(address)
     flavour: Flavour = Sqlite() if url.drivername == "sqlite+aiosqlite" else Postgresql()
-    return Database(flavour, *flavour.engines(url, relaxed=relaxed))
+    return Database(flavour, *flavour.engines(url, relaxed=relaxed, patience=patience))
 
 
 def _url(address: str) -> URL:

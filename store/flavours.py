@@ -43,7 +43,9 @@ MIGRATE: Final = "run `meerkat-worker migrate`"
 class Flavour(Protocol):
     """What differs between the databases. One of ``Sqlite`` and ``Postgresql``."""
 
-    def engines(self, url: URL, *, relaxed: bool) -> tuple[AsyncEngine, AsyncEngine]:
+    def engines(
+        self, url: URL, *, relaxed: bool, patience: float
+    ) -> tuple[AsyncEngine, AsyncEngine]:
         """Make the engines that write and that read."""
         ...
 
@@ -116,7 +118,13 @@ class Sqlite:
     One connection writes and others read, so that readers never wait for the writer.
     """
 
-    def engines(self, url: URL, *, relaxed: bool) -> tuple[AsyncEngine, AsyncEngine]:
+    def engines(
+        self,
+        url: URL,
+        *,
+        relaxed: bool,
+        patience: float,  # noqa: ARG002 - a file does not fall silent
+    ) -> tuple[AsyncEngine, AsyncEngine]:
         """Make the engines.
 
         A transaction that writes takes the lock at once, not at its first write, when it might be
@@ -242,15 +250,17 @@ def _listed(values: Sequence[object]) -> ColumnElement[Any]:
 class Postgresql:
     """PostgreSQL 12 and later through asyncpg."""
 
-    def engines(self, url: URL, *, relaxed: bool) -> tuple[AsyncEngine, AsyncEngine]:
+    def engines(
+        self, url: URL, *, relaxed: bool, patience: float
+    ) -> tuple[AsyncEngine, AsyncEngine]:
         """Make the engines; the reader's transactions see one moment of the database."""
         settings = _POSTGRES_SETTINGS | ({"synchronous_commit": "off"} if relaxed else {})
-        connect = {"timeout": 10, "command_timeout": 60, "server_settings": settings}
-        writer = create_async_engine(url, pool_size=8, max_overflow=8, connect_args=connect)
+        connect = {"timeout": 10, "command_timeout": patience, "server_settings": settings}
+        writer = create_async_engine(url, pool_size=4, max_overflow=4, connect_args=connect)
         reader = create_async_engine(
             url,
-            pool_size=8,
-            max_overflow=8,
+            pool_size=4,
+            max_overflow=4,
             connect_args=connect,
             isolation_level="REPEATABLE READ",
             execution_options={"postgresql_readonly": True},

@@ -255,3 +255,20 @@ async def test_processes_that_share_a_file_wait_for_each_other(tmp_path: Path) -
     assert results == [[CommitResult.COMMITTED] * 25] * len(stores)
     for store in stores:
         await store.close()
+
+
+async def test_a_cancelled_commit_is_whole_or_not_at_all_and_leaves_the_store_at_work(
+    store: SqlStore,
+) -> None:
+    epoch = await taken(store)
+    for turn in range(12):
+        records = [an_input(turn * 1000 + number) for number in range(200)]
+        task = asyncio.create_task(store.commit([a_part(ALPHA, epoch, *records)]))
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        count = (await contents(store))["inputs"]
+        assert (count - turn) % 200 == 0
+        last = a_part(ALPHA, epoch, an_input(900_000 + turn))
+        assert await store.commit([last]) == [CommitResult.COMMITTED]
