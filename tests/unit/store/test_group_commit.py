@@ -34,6 +34,7 @@ from tests.support.store import (
     taken,
 )
 from worker.sandbox import PostgreSQL
+from worker.sandbox.proxy import Proxy
 
 
 @pytest.fixture(params=DATABASES)
@@ -272,3 +273,28 @@ async def test_a_cancelled_commit_is_whole_or_not_at_all_and_leaves_the_store_at
         assert (count - turn) % 200 == 0
         last = a_part(ALPHA, epoch, an_input(900_000 + turn))
         assert await store.commit([last]) == [CommitResult.COMMITTED]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+async def test_a_server_that_falls_silent_is_unavailable_and_serves_again_when_it_speaks(
+    store: SqlStore,
+) -> None:
+    await taken(store)
+    url = store.database.writer.url.render_as_string(hide_password=False)
+    async with Proxy.before(url) as proxy:
+        behind = await open_store(proxy.address(url), patience=0.5)
+        epoch = await taken(behind)
+        proxy.stall()
+        with pytest.raises(StoreUnavailableError):
+            await behind.commit([a_part(ALPHA, epoch, an_input())])
+        await proxy.heal()
+        await eventually(lambda: _serves(behind), promise="the store serves again")
+        await behind.close()
+
+
+async def _serves(store: SqlStore) -> bool:
+    try:
+        return await taken(store) > 0
+    except StoreUnavailableError:
+        return False
