@@ -67,7 +67,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 _VARIABLE = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
-    r"|sha256:[0-9a-f]{64}|[0-9a-f]{32,64}|\d+"
+    r"|sha256:[0-9a-f]{64}|\b[0-9a-f]{12,64}\b|\d+"
 )
 
 

@@ -112,8 +112,10 @@ def _show(found: list[DryRun]) -> None:
 
 def _show_one(each: DryRun) -> None:
     facts(
-        f"dry run of {each.letter_id}: it would be {_WORDS[each.verdict]}",
+        "dry run",
         {
+            "letter": each.letter_id,
+            "it would be": _WORDS[each.verdict],
             "reason": each.reason,
             "detail": each.detail or None,
             "outcome": None if each.outcome is None else msgspec.to_builtins(each.outcome),

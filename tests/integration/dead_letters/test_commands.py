@@ -197,7 +197,7 @@ async def test_an_edit_is_tried_published_and_kept(terminal: Terminal, tmp_path:
     assert tried.lines[0]["verdict"] == "dies_again"
     tried = await terminal.say("dry-run", letter_id, "--body-file", fixed)
     assert tried.code == EXIT["ok"]
-    assert "it would be processed" in tried.out
+    assert "it would be  processed" in tried.out
     ended = await terminal.say(
         "edit", letter_id, "--body-file", fixed, "--note", "typo", "--as", "bo"
     )

@@ -180,6 +180,7 @@ def letter(detail: str, reason: DeadLetterReason = DeadLetterReason.MALFORMED) -
         (f"conflict with {ID}", "conflict with 0190B6B0-0000-7000-8000-00000000000A"),
         (f"blob sha256:{'a' * 64} is gone", f"blob sha256:{'0' * 64} is gone"),
         (f"digest {'ab' * 32}", f"digest {'0c' * 32}"),
+        ("digest 30592151bff7 there", "digest accbbbd5c50c there"),
     ],
 )
 def test_letters_that_failed_alike_share_a_fingerprint(one: str, other: str) -> None:
