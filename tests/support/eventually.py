@@ -24,7 +24,7 @@ async def eventually(
 
 
 async def eventually(
-    predicate: Callable[[], Any], deadline: float = 10.0, promise: str = ""
+    predicate: Callable[[], Any], deadline: float = 30.0, promise: str = ""
 ) -> Any:
     """Return the first true answer of `predicate`.
 

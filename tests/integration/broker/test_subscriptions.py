@@ -261,6 +261,6 @@ async def test_broken_fresh_queue_is_replaced(private_rabbitmq: RabbitMQ, namesp
         ) as subscriptions:
             for one in fresh:
                 await rig.publish([f"{one}"], one)
-            await eventually(lambda: len({*hands.ids}) == 9, 20)
+            await eventually(lambda: len({*hands.ids}) == 9, 90)
             assert subscriptions.tally.repaired > 0
         assert set(hands.ids) == {"kept", *fresh}

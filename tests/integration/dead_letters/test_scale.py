@@ -113,7 +113,7 @@ async def _rate(work: Callable[[], Awaitable[None]], number: int) -> float:
     return number / (time.perf_counter() - started)
 
 
-async def _best(look: Callable[[], Awaitable[Any]], tries: int = 5) -> float:
+async def _best(look: Callable[[], Awaitable[Any]], tries: int = 25) -> float:
     """Seconds that it takes when nothing else is going on."""
     times = []
     for _ in range(tries):

@@ -80,12 +80,12 @@ def test_the_end_of_a_service_leaves_no_process_and_no_directory(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_nothing_outlives_the_process_that_started_it(number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and kill -9 of the owner take its services and its directory along."""
-    directory = _held_until(number)
-    await eventually(lambda: not directory.exists(), 10, "the directory is gone")
-    await eventually(lambda: not _processes_of(str(directory)), 10, "the processes are gone")
+    directory = await _held_until(number)
+    await eventually(lambda: not directory.exists(), 30, "the directory is gone")
+    await eventually(lambda: not _processes_of(str(directory)), 30, "the processes are gone")
 
 
-def _held_until(number: signal.Signals) -> Path:
+async def _held_until(number: signal.Signals) -> Path:
     """Start a process with an enclosure, end it with a signal, return the directory."""
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLDER],
@@ -94,12 +94,16 @@ def _held_until(number: signal.Signals) -> Path:
         text=True,
     )
     with holder:
-        assert holder.stdout is not None
-        directory = Path(holder.stdout.readline().strip())
-        assert directory.is_dir()
-        assert _processes_of(str(directory))
-        holder.send_signal(number)
-        assert holder.wait(10) != 0
+        try:
+            assert holder.stdout is not None
+            directory = Path(holder.stdout.readline().strip())
+            assert directory.is_dir()
+            # A process that has just been started shows its maker's words until it has its own.
+            await eventually(lambda: _processes_of(str(directory)), 30, "the program runs")
+            holder.send_signal(number)
+            assert holder.wait(30) != 0
+        finally:
+            holder.kill()
     return directory
 
 
