@@ -1,9 +1,11 @@
 """A sandbox takes everything away: at its end, and when its process is killed."""
 
+import asyncio
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -80,12 +82,12 @@ def test_the_end_of_a_service_leaves_no_process_and_no_directory(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_nothing_outlives_the_process_that_started_it(number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and kill -9 of the owner take its services and its directory along."""
-    directory = await _held_until(number)
+    directory = await asyncio.to_thread(_held_until, number)
     await eventually(lambda: not directory.exists(), 30, "the directory is gone")
     await eventually(lambda: not _processes_of(str(directory)), 30, "the processes are gone")
 
 
-async def _held_until(number: signal.Signals) -> Path:
+def _held_until(number: signal.Signals) -> Path:
     """Start a process with an enclosure, end it with a signal, return the directory."""
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLDER],
@@ -98,13 +100,20 @@ async def _held_until(number: signal.Signals) -> Path:
             assert holder.stdout is not None
             directory = Path(holder.stdout.readline().strip())
             assert directory.is_dir()
-            # A process that has just been started shows its maker's words until it has its own.
-            await eventually(lambda: _processes_of(str(directory)), 30, "the program runs")
+            _wait_for_processes(str(directory))
             holder.send_signal(number)
             assert holder.wait(30) != 0
         finally:
             holder.kill()
     return directory
+
+
+def _wait_for_processes(directory: str, seconds: float = 30) -> None:
+    """A process that has just been started shows its maker's words until it has its own."""
+    end = time.monotonic() + seconds
+    while not _processes_of(directory):
+        assert time.monotonic() < end, "the program does not run"
+        time.sleep(0.02)
 
 
 def test_an_error_in_the_body_takes_the_service_away_too() -> None:
