@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 SECONDS ?= 60
 SEED ?=
 # Tests wait more than they work: more processes than cores.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
