@@ -449,12 +449,23 @@ class Model:
                 item.state = _S.QUEUED
         self.woken = self.woken or any(item.wakes for item in self.waiting()) or self.woken
         if run is not None and not live:
-            self._end_run(run)
-            self.woken = self.woken or None
+            self._lose(run, failed=adopt)
         if run is not None and run.came_from is _R.ATTACHED:
             run.came_from = _R.IDLE
         if self.state not in {_R.RETIRED, _R.STOPPED, _R.DESTROYED, _R.RUNNING}:
             self.state = _R.IDLE
+
+    def _lose(self, run: Run, *, failed: bool) -> None:
+        """Let a run go: one whose executor died failed, one that is not adopted is forgotten."""
+        back = [item for item in run.batch if not item.ends]
+        spent = len(run.batch) == 1 and back and back[0].attempts >= self.options.max_attempts
+        if failed:
+            self.failed, self.back = len(run.batch), len(back)
+        if failed and spent:
+            self._end(back[0], _S.ABANDONED, reason=AbandonReason.ATTEMPTS_EXHAUSTED)
+            self.buried.append(back[0].id)
+        self._end_run(run)
+        self.woken = self.woken or None
 
     # --- after each step -----------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ from schemas.lifecycle import AbandonReason, InputState, RunState, RuntimeState
 from schemas.outcomes import CompletedOutcome, Consumed, Report
 from schemas.policy import WakeMode
 from schemas.records import InputRecord, RunRecord
-from worker.driver import endings
+from worker.driver import endings, retry
+from worker.driver.arrival import Arrival
 from worker.driver.input_table import RECOVERY_REASONS, InputEvent
 from worker.driver.ledger import Ledger
 
@@ -36,10 +37,12 @@ def normalize(ledger: Ledger, receipts: Receipts, now: datetime, *, adopt: bool)
     ``receipts`` holds the (run, sequence) of those that are stored. With ``adopt``, a current run
     whose lease has not expired stays current: its executor is alive elsewhere.
     """
-    found = len(ledger.active)
+    found, run = len(ledger.active), ledger.run
     details = _settle_run(ledger, now, adopt=adopt)
     requeued, abandoned = _settle_inputs(ledger, receipts, now)
     ledger.lanes.restore(requeued)
+    if adopt and run is not None and _has_expired(run, now):
+        abandoned += _fail(ledger, run, requeued, now)
     if any(_wakes(record) for record in requeued):
         ledger.keep_going(now)
     ledger.asked_to_wake = ledger.runtime.woken and len(ledger.lanes) > 0
@@ -79,6 +82,23 @@ def _settle_runtime(ledger: Ledger, now: datetime) -> None:
     state = runtime.state if runtime.state in _KEPT_STATES else resting
     if (state, None, None) != (runtime.state, runtime.current_run_id, runtime.resting_state):
         ledger.set_runtime(now, state=state, current_run_id=None, resting_state=None)
+
+
+def _fail(ledger: Ledger, run: RunRecord, requeued: list[InputRecord], now: datetime) -> int:
+    """Go on after a run whose executor died as after any that failed; count what is given up.
+
+    The lease's timer comes too late to do it: it finds that the run has ended. Without this, an
+    input that kills its executor while its runtime is out of memory would be run for ever.
+    """
+    back = [record for record in requeued if record.last_run_id == run.run_id]
+    if not back:
+        return 0
+    failure = endings.Failure(endings.LEASE_EXPIRED, recoverable=True)
+    if len(run.batch) == 1 and endings.is_spent(ledger, back[0], failure):
+        endings.give_up(ledger, back[0], failure.error, now)
+        return 1
+    endings.plan_retry(ledger, back, retry.halved(len(back)), Arrival(now), delayed=True)
+    return 0
 
 
 # --- inputs --------------------------------------------------------------------------------------

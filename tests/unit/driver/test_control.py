@@ -271,6 +271,7 @@ def test_recover_gives_up_a_run_past_its_lease() -> None:
     assert _counts(outcome) == counts
     assert scene.states(*ids) == [InputState.CONSUMED, InputState.QUEUED]
     assert scene.state is RuntimeState.IDLE
+    scene.wait(1)
     assert scene.started().input_ids == (ids[1],)
 
 

@@ -17,12 +17,20 @@ from schemas.outcomes import (
     CompletedOutcome,
     Consumed,
     Deduplicated,
+    NothingToRun,
     Ok,
     Report,
     Stale,
 )
 from schemas.policy import QueueMode
-from schemas.records import Changes, CorruptRecord, HistoryEntry, InputRecord, StoredRuntime
+from schemas.records import (
+    BuryInput,
+    Changes,
+    CorruptRecord,
+    HistoryEntry,
+    InputRecord,
+    StoredRuntime,
+)
 from schemas.runs import BoundaryApplied, RunStarted
 from tests.unit.driver.scene import (
     EPHEMERAL,
@@ -34,6 +42,7 @@ from tests.unit.driver.scene import (
     announced,
     completions,
     continuation,
+    effects,
     external_event,
     flow_step,
     new_id,
@@ -429,8 +438,50 @@ def test_a_run_past_its_lease_is_not_adopted() -> None:
     [run] = scene.driver.take().runs
     assert (run.state, run.error) == (RunState.FAILED, "lease expired")
     assert scene.queue == ids
+    scene.wait(1)
     assert scene.started().input_ids == tuple(ids)
     assert scene.hear(BoundaryApplied(run_id, receipt)) != Ok()
+
+
+def test_what_kills_its_executor_is_given_up_though_its_runtime_was_out_of_memory() -> None:
+    """Alone and out of attempts, an input ends at recovery as it would by the lease's timer."""
+    scene = Scene(max_attempts=1)
+    [input_id] = scene.accept_all(prompt())
+    scene.hear(RunStarted(scene.started().run_id))
+    scene.driver.take()
+    scene.wait(60)
+    recovered = scene.recover()
+    changes = scene.driver.take()
+    assert effects(changes, BuryInput) == [
+        BuryInput(input_id, "given up after 1 attempt: lease expired")
+    ]
+    assert recovered.report.counts["inputs_abandoned"] == 1
+    assert scene.queue == []
+
+
+def test_a_run_past_its_lease_comes_back_in_halves() -> None:
+    """A batch that killed its executor is bisected, whoever noticed."""
+    scene = Scene()
+    ids = scene.accept_all(flow_step(), flow_step())
+    scene.hear(RunStarted(scene.started().run_id))
+    scene.wait(60)
+    scene.recover()
+    assert isinstance(scene.start(), NothingToRun)
+    scene.wait(1)
+    assert scene.started().input_ids == (ids[0],)
+
+
+def test_a_run_past_its_lease_that_had_applied_all_leaves_nothing_to_retry() -> None:
+    """Receipts decide first."""
+    scene = Scene()
+    scene.accept_all(prompt())
+    scene.started()
+    scene.boundary()
+    scene.driver.take()
+    scene.wait(60)
+    scene.recover()
+    assert scene.driver.runtime.retry is None
+    assert scene.queue == []
 
 
 def test_a_retired_runtime_keeps_its_live_run() -> None:
