@@ -1,4 +1,6 @@
-"""``python -m benchmarks [admission|driver ...] [--times N] [--messages N]``: how fast, as ratios.
+"""``python -m benchmarks [WHAT ...] [--times N] [--messages N]``: how fast, as ratios.
+
+WHAT is ``driver``, ``admission`` or ``latency``; without it, all of them.
 
 A table for people on stdout, the same as JSON in ``benchmarks/results/`` (not kept in git). Only
 the ratios of one run mean something: machines differ, and so does one machine from hour to hour.
@@ -16,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks import admission, driver
+from benchmarks import admission, driver, latency
 from worker.cli.output import table
 from worker.sandbox import start_rabbitmq
 
@@ -28,15 +30,19 @@ Rows = list[dict[str, object]]
 def main() -> None:
     """Run what was asked for, or everything."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["admission", "driver", []], metavar="WHAT")
+    parser.add_argument(
+        "what", nargs="*", choices=["admission", "driver", "latency", []], metavar="WHAT"
+    )
     parser.add_argument("--times", type=int, default=3, help="rounds, in turn; medians are shown")
     parser.add_argument("--messages", type=int, default=20_000, help="messages a round")
     told = parser.parse_args()
-    wanted = told.what or ["driver", "admission"]
+    wanted = told.what or ["driver", "admission", "latency"]
     if "driver" in wanted:
         _show("driver", "The pure driver", driver_rows(told.times))
     if "admission" in wanted:
         _show("admission", "Admission", admission_rows(told.messages, told.times))
+    if "latency" in wanted:
+        _show("latency", "Publish to commit", latency_rows(told.messages, told.times))
 
 
 def driver_rows(times: int) -> Rows:
@@ -63,6 +69,20 @@ def admission_rows(messages: int, times: int) -> Rows:
             f"ratio to {BASE}": round(rates[one.letter] / rates[BASE], 2),
         }
         for one in admission.CONTENDERS
+    ]
+
+
+def latency_rows(messages: int, times: int) -> Rows:
+    """How long a message takes at half of the highest rate."""
+    with start_rabbitmq(private=True) as broker:
+        found = asyncio.run(latency.measured(broker.url, messages=messages, times=times))
+    return [
+        {
+            "what": f"this worker, {latency.RUNTIMES} runtimes, at half of its rate",
+            "messages/s": round(found.messages_per_second),
+            "p50 ms": round(found.p50_ms, 1),
+            "p99 ms": round(found.p99_ms, 1),
+        }
     ]
 
 
