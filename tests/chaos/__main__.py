@@ -10,11 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.campaign import Outcome, Terms, run
-from tests.chaos.plan import planned
+from tests.chaos.campaign import Outcome, plan_of, run
 from tests.chaos.report import lines
-from tests.chaos.sabotage import PLANTS
+from tests.chaos.sabotage import SABOTAGES
+from tests.chaos.terms import Terms
+from worker import log
 from worker.sandbox import start_postgresql, start_rabbitmq
+from worker.settings import LogFormat, LogLevel
 
 
 def main() -> int:
@@ -26,25 +28,37 @@ def main() -> int:
         runtimes=asked.runtimes,
         rate=asked.rate,
         layout=asked.layout,
-        plant=asked.plant,
+        sabotage=asked.sabotage,
     )
     if asked.show:
-        sys.stdout.writelines(f"{act}\n" for act in planned(terms.seed, terms.seconds))
+        sys.stdout.writelines(f"{act}\n" for act in plan_of(terms))
         return 0
     directory = asked.keep or Path(tempfile.mkdtemp(prefix=f"meerkat-chaos-{terms.seed}-"))
     directory.mkdir(parents=True, exist_ok=True)
     outcome = _campaign(terms, directory)
-    sys.stdout.writelines(f"{line}\n" for line in lines(outcome))
+    for line in lines(outcome):
+        _tell(line)
     if outcome.is_clean and asked.keep is None:
         shutil.rmtree(directory)
     else:
-        sys.stdout.write(f"Logs and record: {directory}\n")
+        _tell(f"logs and record  {directory}")
     return 0 if outcome.is_clean else 1
 
 
 def _campaign(terms: Terms, directory: Path) -> Outcome:
-    with start_rabbitmq(private=True) as broker, start_postgresql(private=True) as database:
-        return asyncio.run(run(terms, broker, database, directory))
+    _tell(f"replay with: {terms.command}")
+    with (
+        (directory / "publishers.log").open("w", encoding="utf-8") as own,
+        start_rabbitmq(private=True) as broker,
+        start_postgresql(private=True) as database,
+    ):
+        log.configure(LogLevel.INFO, LogFormat.CONSOLE, own)
+        return asyncio.run(run(terms, broker, database, directory, _tell))
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,7 +68,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runtimes", type=int, default=20)
     parser.add_argument("--rate", type=float, default=60.0, help="lines a second, all together")
     parser.add_argument("--layout", default="per-runtime", help="or sharded:N")
-    parser.add_argument("--plant", choices=sorted(PLANTS), help="a bug that is to be found")
+    parser.add_argument(
+        "--sabotage", choices=sorted(SABOTAGES), help="plant a bug, which is to be found"
+    )
     parser.add_argument("--show", action="store_true", help="show the faults and do nothing")
     parser.add_argument("--keep", type=Path, help="where logs and record go; they stay there")
     return parser.parse_args()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,34 +17,23 @@ import asyncpg
 from store import migrations
 from tests.chaos import audit
 from tests.chaos.checker import Finding, check, unaccounted
-from tests.chaos.evidence import Evidence, gathered
+from tests.chaos.evidence import Evidence, gathered, is_quiet
 from tests.chaos.faults import Done, Injector
-from tests.chaos.plan import planned
+from tests.chaos.plan import Act, planned
 from tests.chaos.publishers import Load
 from tests.chaos.record import Entry, Record, read
-from tests.chaos.stage import SETTINGS, Death, Stage, roles, staged
+from tests.chaos.sabotage import SABOTAGES
+from tests.chaos.stage import Death, Stage, roles, staged
+from tests.chaos.terms import Terms
 from worker.sandbox import PostgreSQL, RabbitMQ
 
-SETTLE_SECONDS: Final = 90.0
+SETTLE_SECONDS: Final = 120.0
+"""Longer than a timer that was claimed by a worker that died waits for the next one (a minute)."""
+
 GOODBYE_SECONDS: Final = 60.0
+PROGRESS_SECONDS: Final = 10.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a campaign is: the same terms, the same load and the same faults at the same times.
-
-    Attributes:
-        seconds: How long the load and the faults last.
-        rate: Lines that publishers say in a second, all together.
-        plant: A bug to plant in the workers, by its name in ``sabotage``.
-    """
-
-    seed: int
-    seconds: float
-    runtimes: int = 20
-    rate: float = 60.0
-    layout: str = "per-runtime"
-    plant: str | None = None
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,72 +59,94 @@ class Outcome:
         return not (self.findings or self.deaths) and self.settled is not None
 
 
-async def run(terms: Terms, broker: RabbitMQ, database: PostgreSQL, directory: Path) -> Outcome:
-    """Run a campaign on a broker and a database of its own; logs and record go to a directory."""
+def plan_of(terms: Terms) -> tuple[Act, ...]:
+    """Draw the faults; a planted bug has its own deck."""
+    if terms.sabotage is None:
+        return planned(terms.seed, terms.seconds)
+    return planned(terms.seed, terms.seconds, SABOTAGES[terms.sabotage].deck)
+
+
+async def run(
+    terms: Terms, broker: RabbitMQ, database: PostgreSQL, directory: Path, tell: Tell
+) -> Outcome:
+    """Run a campaign on a broker and a database of its own.
+
+    Args:
+        terms: What it is.
+        broker: To be killed and paused.
+        database: The same.
+        directory: Where the record and the logs of all processes go.
+        tell: Told what happens, a line at a time.
+    """
     url = await database.create_database()
     await asyncio.to_thread(migrations.upgrade, url)
     await audit.install(url, roles())
-    path = directory / "record.jsonl"
-    record = Record(path)
-    async with staged(
-        broker, database, url, directory, layout=terms.layout, plant=terms.plant
-    ) as stage:
+    record = Record(directory / "record.jsonl")
+    async with staged(broker, database, url, directory, terms) as stage:
         await stage.start()
-        async with Load.ready(
-            stage.publish_url,
-            SETTINGS["NAMESPACE"],
-            terms.layout,
-            record,
-            seed=terms.seed,
-            runtimes=terms.runtimes,
-            rate=terms.rate,
-        ) as load:
+        async with Load.ready(stage.publish_url, record, terms) as load:
+            tell("all work, every runtime was greeted: the load begins")
             began = datetime.now(UTC)
-            done = await _endured(terms, stage, load)
-            settled = await _settled(url, path)
+            done = await _endured(terms, stage, load, tell)
+            tell("the load is over, all connections are good: waiting until all has settled")
+            settled = await _settled(url, record)
             deaths = stage.deaths + await stage.stop()
     record.close()
-    evidence, entries = await gathered(url), read(path)
+    evidence, entries = await gathered(url), read(record.path)
+    findings = check(evidence, entries)
+    complaints = _complaints(directory)
     return Outcome(
         terms,
         began,
         done,
         entries,
         evidence,
-        check(evidence, entries),
+        findings,
         deaths,
         load.unconfirmed,
         settled,
-        _complaints(directory),
+        complaints,
     )
 
 
-async def _endured(terms: Terms, stage: Stage, load: Load) -> list[Done]:
+async def _endured(terms: Terms, stage: Stage, load: Load, tell: Tell) -> list[Done]:
     """Load and faults, until both are over and everything is whole again."""
-    injector = Injector(stage, monotonic())
-    watching = asyncio.create_task(stage.watch(), name="watch")
+    injector = Injector(stage, monotonic(), tell)
     publishing = asyncio.create_task(load.run(), name="load")
+    beside = [
+        asyncio.create_task(stage.watch(), name="watch"),
+        asyncio.create_task(_progress(injector, load, tell), name="progress"),
+    ]
     try:
-        await injector.carry_out(planned(terms.seed, terms.seconds))
+        await injector.carry_out(plan_of(terms))
         await asyncio.sleep(max(0.0, injector.began + terms.seconds - monotonic()))
         await stage.heal()
         load.over.set()
         async with asyncio.timeout(GOODBYE_SECONDS):
             await publishing
     finally:
-        publishing.cancel()
-        watching.cancel()
-        await asyncio.gather(publishing, watching, return_exceptions=True)
+        for task in (publishing, *beside):
+            task.cancel()
+        await asyncio.gather(publishing, *beside, return_exceptions=True)
     return injector.done
 
 
-async def _settled(url: str, path: Path) -> float | None:
+async def _progress(injector: Injector, load: Load, tell: Tell) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_SECONDS)
+        tell(
+            f"{monotonic() - injector.began:6.1f} s  -- {len(injector.done)} faults over, "
+            f"{load.confirmed} messages confirmed, {load.unconfirmed} tries without a confirm"
+        )
+
+
+async def _settled(url: str, record: Record) -> float | None:
     """Wait until nothing is on its way any more; how many seconds that took."""
-    entries = read(path)
+    entries = read(record.path)
     began = monotonic()
     while monotonic() - began < SETTLE_SECONDS:
         with suppress(OSError, asyncpg.PostgresError):
-            if unaccounted(await gathered(url), entries) == 0:
+            if await is_quiet(url) and unaccounted(await gathered(url), entries) == 0:
                 return monotonic() - began
         await asyncio.sleep(1.0)
     return None

@@ -115,6 +115,20 @@ async def gathered(url: str) -> Evidence:
         await connection.close()
 
 
+async def is_quiet(url: str) -> bool:
+    """Tell cheaply whether every input has ended and everything was published."""
+    connection = await asyncpg.connect(plain(url))
+    try:
+        return bool(await connection.fetchval(_QUIET))
+    finally:
+        await connection.close()
+
+
+_QUIET = """
+SELECT NOT EXISTS (SELECT FROM outbox) AND NOT EXISTS (
+    SELECT FROM inputs WHERE state NOT IN ('consumed', 'superseded', 'coalesced', 'abandoned')
+)
+"""
 _INPUTS = """
 SELECT runtime_id, input_id::text, sequence, state, lane, idempotency_key, last_run_id::text,
        last_boundary_sequence, outcome, history, payload

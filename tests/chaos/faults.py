@@ -47,11 +47,13 @@ class Injector:
 
     Attributes:
         began: When the load began, on the monotonic clock.
+        tell: Told of each act as it begins.
         done: What was carried out; an act that found its target gone is not among it.
     """
 
     stage: Stage
     began: float
+    tell: Callable[[str], None]
     done: list[Done] = field(default_factory=list)
 
     async def carry_out(self, plan: Sequence[Act]) -> None:
@@ -63,6 +65,7 @@ class Injector:
     async def _act(self, act: Act) -> None:
         await asyncio.sleep(self.began + act.begins - monotonic())
         since = self._now()
+        self.tell(str(act))
         try:
             await self._harm(act)
         except ServiceUnavailable:

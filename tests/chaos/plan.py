@@ -115,35 +115,39 @@ DECK: Final = (
     Card(Fault.LATENCY, (*_TO_BROKER, *_TO_DATABASE), 3.0, 6.0),
 )
 
-SETTLING: Final = 3.0
+SETTLING: Final = 2.0
 """No fault in the first seconds: RabbitMQ loses a quorum queue that is killed in its first one."""
 
 CALM: Final = 4.0
 """Seconds between two outages of a service as a whole: without any, nothing would be processed."""
 
 
-def planned(seed: int, seconds: float, *, gap: float = 2.2) -> tuple[Act, ...]:
-    """Draw a plan for so many seconds of load, with a fault every ``gap`` seconds on average.
+GAP: Final = 2.2
+"""Seconds from the beginning of one fault to that of the next, on average."""
+
+
+def planned(seed: int, seconds: float, deck: Sequence[Card] = DECK) -> tuple[Act, ...]:
+    """Draw a plan for so many seconds of load.
 
     Every card is drawn about equally often. What is at fault already is left alone, and no two
     services are away at once; everything else may overlap.
     """
     random = Random(seed)  # noqa: S311 - it is to be foreseen
     acts: list[Act] = []
-    cards = _dealt(random)
+    cards = _dealt(random, deck)
     at = SETTLING
     while at < seconds:
         act = _drawn(random, next(cards), at)
         if act.ends < seconds and not any(_collide(act, earlier) for earlier in acts):
             acts.append(act)
-        at += random.uniform(0.2, 2 * gap - 0.2)
+        at += random.uniform(0.2, 2 * GAP - 0.2)
     return tuple(acts)
 
 
-def _dealt(random: Random) -> Iterator[Card]:
-    deck = [card for card in DECK for _ in range(card.copies)]
+def _dealt(random: Random, deck: Sequence[Card]) -> Iterator[Card]:
+    cards = [card for card in deck for _ in range(card.copies)]
     while True:
-        yield from random.sample(deck, len(deck))
+        yield from random.sample(cards, len(cards))
 
 
 def _drawn(random: Random, card: Card, at: float) -> Act:

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
-from time import monotonic
+from time import time
 from typing import Final
 
 import msgspec
 
 from schemas.commands import Command
 from tests.chaos.record import Entry, Record
+from tests.chaos.terms import NAMESPACE, Terms
 from tests.chaos.traffic import LAST_WORDS, Line, Message, Traffic
 from worker.broker.errors import BrokerError
 from worker.broker.link import Link
@@ -38,59 +39,48 @@ class Load:
     """What all publishers share.
 
     Attributes:
-        rate: Lines a second, all runtimes together.
         confirmed: How many messages the broker has confirmed.
         unconfirmed: How many tries ended without a confirm.
+        over: Set by whoever wants the publishers to come to an end.
     """
 
     client: Client
     raw: Publisher
-    inbox: str
     record: Record
-    seed: int
-    runtimes: Sequence[str]
-    rate: float
+    terms: Terms
     confirmed: int = 0
     unconfirmed: int = 0
-    began: float = field(default_factory=monotonic)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    _speakers: list[Speaker] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._speakers = [
+            Speaker(self, runtime_id, number)
+            for number, runtime_id in enumerate(names(self.terms.runtimes))
+        ]
 
     @classmethod
     @asynccontextmanager
-    async def ready(  # noqa: PLR0913 - what a load is made of
-        cls,
-        url: str,
-        namespace: str,
-        layout: str,
-        record: Record,
-        *,
-        seed: int,
-        runtimes: int,
-        rate: float,
-    ) -> AsyncIterator[Load]:
+    async def ready(cls, url: str, record: Record, terms: Terms) -> AsyncIterator[Load]:
         """Connect, and publish the first input to each runtime, so that all queues are there."""
         async with (
-            Client(url, namespace=namespace, layout=layout) as client,
+            Client(url, namespace=NAMESPACE, layout=terms.layout) as client,
             Link(url, "chaos publisher of bytes") as link,
             Publisher(link) as raw,
         ):
-            load = cls(client, raw, f"{namespace}.inbox", record, seed, names(runtimes), rate)
+            load = cls(client, raw, record, terms)
+            await asyncio.gather(*(speaker.greet() for speaker in load._speakers))
             yield load
 
     async def run(self) -> None:
         """Publish until it is over, and then until the last word is confirmed."""
-        self.began = monotonic()
         async with asyncio.TaskGroup() as group:
-            for number, runtime_id in enumerate(self.runtimes):
-                last = LAST_WORDS[number] if runtime_id.startswith("commanded") else None
-                random = Random(f"{self.seed} {runtime_id}")  # noqa: S311 - to be foreseen
-                speaker = Speaker(self, runtime_id, Traffic(random, last))
-                group.create_task(speaker.speak(), name=f"publisher of {runtime_id}")
+            for speaker in self._speakers:
+                group.create_task(speaker.speak(), name=f"publisher of {speaker.runtime_id}")
 
     def note(self, entry: Entry, *, is_confirmed: bool = False) -> None:
         """Write an entry down."""
-        at = round(monotonic() - self.began, 3)
-        self.record.note(msgspec.structs.replace(entry, at=at, is_confirmed=is_confirmed))
+        self.record.note(msgspec.structs.replace(entry, at=time(), is_confirmed=is_confirmed))
         self.confirmed += is_confirmed
 
 
@@ -100,8 +90,18 @@ class Speaker:
 
     load: Load
     runtime_id: str
-    traffic: Traffic
+    number: int
+    traffic: Traffic = field(init=False)
     _place: int = 0
+
+    def __post_init__(self) -> None:
+        random = Random(f"{self.load.terms.seed} {self.runtime_id}")  # noqa: S311 - to be foreseen
+        last = LAST_WORDS[self.number] if self.runtime_id.startswith("commanded") else None
+        self.traffic = Traffic(random, last)
+
+    async def greet(self) -> None:
+        """Publish the first input."""
+        await self._say(self.traffic.greeting())
 
     async def speak(self) -> None:
         """Publish line after line, and goodbye when the load is over."""
@@ -114,11 +114,11 @@ class Speaker:
 
     async def _is_over(self) -> bool:
         """Wait until the next line is due, or the load is over."""
-        load = self.load
-        mean = len(load.runtimes) / load.rate
+        terms = self.load.terms
+        mean = terms.runtimes / terms.rate
         try:
             async with asyncio.timeout(self.traffic.random.uniform(0, 2 * mean)):
-                await load.over.wait()
+                await self.load.over.wait()
         except TimeoutError:
             return False
         return True
@@ -168,7 +168,8 @@ class Speaker:
         match message.said:
             case None:
                 properties = {"message_id": str(message.id), "type": "input"}
-                outgoing = Outgoing(self.load.inbox, self.runtime_id, message.body, properties)
+                inbox = f"{NAMESPACE}.inbox"
+                outgoing = Outgoing(inbox, self.runtime_id, message.body, properties)
                 await self.load.raw.publish(outgoing, deadline=PATIENCE)
             case Draft() as draft:
                 await self._publish_drafts([draft])

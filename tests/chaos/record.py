@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         digest: SHA-256 of its body, hex.
         key: Its idempotency key.
         is_confirmed: Whether the broker has confirmed it.
-        at: Seconds since the start of the load.
+        at: When it was written down, in seconds since 1970.
     """
 
     runtime_id: str
@@ -58,6 +58,7 @@ class Record:
     """Writes entries: each message twice, before it is sent first and when it is confirmed."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._file: IO[bytes] = path.open("ab", buffering=0)
 
     def note(self, entry: Entry) -> None:

@@ -42,7 +42,7 @@ def longest_pause(outcome: Outcome) -> Pause:
 def longest_wait(outcome: Outcome) -> float:
     """Find the longest time from an input's confirm to the commit that admitted it; seconds."""
     admitted = {
-        (write.runtime_id, write.subject): _offset(outcome, write.at)
+        (write.runtime_id, write.subject): write.at.timestamp()
         for write in outcome.evidence.writes
         if write.what == "inputs" and write.change == "INSERT"
     }
@@ -59,7 +59,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     terms = outcome.terms
     yield (
         f"seed {terms.seed}: {terms.seconds:g} s of load on {terms.runtimes} runtimes "
-        f"({terms.layout}){f', planted: {terms.plant}' if terms.plant else ''}"
+        f"({terms.layout}){f', sabotage: {terms.sabotage}' if terms.sabotage else ''}"
     )
     yield f"faults      {len(outcome.done)}"
     for kind, count in counted([each.act for each in outcome.done]).items():
@@ -117,17 +117,7 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
         yield str(finding)
     if len(outcome.findings) > MOST:
         yield f"... and {len(outcome.findings) - MOST} more"
-    yield f"BROKEN. {again(outcome)}"
-
-
-def again(outcome: Outcome) -> str:
-    """Say how to see the same faults and the same load once more."""
-    terms = outcome.terms
-    plant = f" --plant {terms.plant}" if terms.plant else ""
-    return (
-        f"Again: python -m tests.chaos --seed {terms.seed} --seconds {terms.seconds:g} "
-        f"--runtimes {terms.runtimes} --rate {terms.rate:g} --layout {terms.layout}{plant}"
-    )
+    yield f"BROKEN. Again: {outcome.terms.command}"
 
 
 def _told(counts: Counter[str]) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from store import commit
+from tests.chaos.plan import DATABASE, DECK, WORKERS, Card, Fault
 from worker import runtime
 from worker.assembly import Assembler
 from worker.batch import Item
@@ -19,15 +21,12 @@ from worker.cli import main
 from worker.disposition import Disposition
 
 
-def _tolerate_second_settlements() -> None:
-    """Let a delivery that was acked too early be settled again in its proper place."""
-    once = Delivery._settle
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """A bug to plant, and the faults that bring it to light soon."""
 
-    def settle(self: Delivery, settlement: Settlement) -> None:
-        if self.settlement is Settlement.OPEN:
-            once(self, settlement)
-
-    Delivery._settle = settle  # type: ignore[method-assign]
+    plant: Callable[[], None]
+    deck: tuple[Card, ...] = DECK
 
 
 def ack_before_commit() -> None:
@@ -76,15 +75,31 @@ def no_letter() -> None:
     Assembler.letters = lambda *_args, **_kwargs: ()  # type: ignore[method-assign]
 
 
-PLANTS: Final[dict[str, Callable[[], None]]] = {
-    "ack-before-commit": ack_before_commit,
-    "no-fence": no_fence,
-    "ack-of-a-fenced-batch": ack_of_a_fenced_batch,
-    "batch-in-reverse": batch_in_reverse,
-    "no-letter": no_letter,
+def _tolerate_second_settlements() -> None:
+    """Let a delivery that was acked too early be settled again in its proper place."""
+    once = Delivery._settle
+
+    def settle(self: Delivery, settlement: Settlement) -> None:
+        if self.settlement is Settlement.OPEN:
+            once(self, settlement)
+
+    Delivery._settle = settle  # type: ignore[method-assign]
+
+
+_OUTAGES: Final = (Card(Fault.KILL, (DATABASE,), 4.0, 6.0),)
+"""Longer than the grace: what is in hand is given back."""
+_TAKEOVERS: Final = (Card(Fault.PAUSE, WORKERS[:1], 6.0, 7.0),)
+"""The paused worker wakes as one that was replaced, and takes its queues again."""
+
+SABOTAGES: Final = {
+    "ack-before-commit": Sabotage(ack_before_commit, _OUTAGES),
+    "no-fence": Sabotage(no_fence, _TAKEOVERS),
+    "ack-of-a-fenced-batch": Sabotage(ack_of_a_fenced_batch, _TAKEOVERS),
+    "batch-in-reverse": Sabotage(batch_in_reverse),
+    "no-letter": Sabotage(no_letter),
 }
 """The bugs that can be planted, by name."""
 
 if __name__ == "__main__":
-    PLANTS[sys.argv.pop(1)]()
+    SABOTAGES[sys.argv.pop(1)].plant()
     main()

@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.chaos.audit import address_for
 from tests.chaos.plan import BROKER, DATABASE, EXECUTORS, PUBLISHERS, WORKERS, Wire
+from tests.chaos.terms import NAMESPACE, Terms
 from tests.support.commands import ROOT
 from tests.support.eventually import eventually
 from worker.sandbox import PostgreSQL, Proxy, RabbitMQ
@@ -26,6 +27,10 @@ LIVES: Final = 200
 """Starts of one worker that the database has a role for."""
 
 START_SECONDS: Final = 60.0
+WELL: Final = "it ended with code 0;"
+UNUSABLE: Final = "it ended with code 2;"
+"""How a process that cannot begin its work ends: see the exit codes of the command line."""
+
 SETTINGS: Final = {
     "BACKOFF_BASE": "0.1",
     "BACKOFF_CAP": "1",
@@ -35,7 +40,8 @@ SETTINGS: Final = {
     "LEASE_SECONDS": "5",
     "MAX_ACTIVE_RUNTIMES": "12",
     "MAX_ATTEMPTS": "10",
-    "NAMESPACE": "chaos",
+    "NAMESPACE": NAMESPACE,
+    "REQUEST_SECONDS": "5",
     "WORKER_HEARTBEAT": "0.5",
     "WORKER_TTL": "3",
 }
@@ -75,8 +81,8 @@ class Member:
         return self.directory / f"{self.name}-{self.life}.log"
 
     @property
-    def is_up(self) -> bool:
-        """Whether the process has got as far as to do its work."""
+    def works(self) -> bool:
+        """Whether this worker has got as far as to do its work."""
         return self.log.exists() and b"worker: running" in self.log.read_bytes()
 
     def start(self) -> None:
@@ -104,7 +110,7 @@ class Member:
         self.is_wanted = False
         self._running().stop()
         trouble = self._running().trouble() or ""
-        return None if trouble.startswith("it ended with code 0;") else trouble
+        return None if trouble.startswith(WELL) else trouble
 
     def pause(self) -> None:
         """SIGSTOP it."""
@@ -140,16 +146,19 @@ class Stage:
             member.start()
         workers = [self.members[name] for name in WORKERS]
         await eventually(
-            lambda: all(worker.is_up for worker in workers), START_SECONDS, "the workers work"
+            lambda: all(worker.works for worker in workers), START_SECONDS, "the workers work"
         )
 
     async def watch(self) -> None:
-        """Start again what ends by itself, as a supervisor does, and remember it."""
+        """Start again what ends by itself, as a supervisor does, and remember it.
+
+        One that ends because a service that it needs is away does as it should.
+        """
         while True:
             for member in self.members.values():
                 trouble = member.trouble()
                 if trouble is not None:
-                    if member.is_up:
+                    if not trouble.startswith(UNUSABLE):
                         self.deaths.append(Death(member.name, member.life, trouble))
                     member.start()
             await asyncio.sleep(0.5)
@@ -176,9 +185,7 @@ async def staged(
     database: PostgreSQL,
     database_url: str,
     directory: Path,
-    *,
-    layout: str,
-    plant: str | None,
+    terms: Terms,
 ) -> AsyncIterator[Stage]:
     """Set the stage; its processes are not started yet."""
     async with AsyncExitStack() as stack:
@@ -191,8 +198,8 @@ async def staged(
         for name in WORKERS:
             proxy = await stack.enter_async_context(Proxy.before(database_url))
             proxies[Wire(name, DATABASE)] = proxy
-        cast = _Casting(enclosure, directory, proxies, amqp_url, database_url, layout)
-        members = {name: cast.worker(name, plant) for name in WORKERS}
+        cast = _Casting(enclosure, directory, proxies, amqp_url, database_url, terms)
+        members = {name: cast.worker(name) for name in WORKERS}
         members |= {name: cast.executor(name) for name in EXECUTORS}
         publish_url = proxies[Wire(PUBLISHERS, BROKER)].address(amqp_url)
         yield Stage(broker, database, publish_url, proxies, members)
@@ -205,11 +212,12 @@ class _Casting:
     proxies: Mapping[Wire, Proxy]
     amqp_url: str
     database_url: str
-    layout: str
+    terms: Terms
 
-    def worker(self, name: str, plant: str | None) -> Member:
+    def worker(self, name: str) -> Member:
         url = self.proxies[Wire(name, DATABASE)].address(self.database_url)
-        program = ("worker.cli",) if plant is None else ("tests.chaos.sabotage", plant)
+        bug = self.terms.sabotage
+        program = ("worker.cli",) if bug is None else ("tests.chaos.sabotage", bug)
         return self._member(name, (*program, "run"), url)
 
     def executor(self, name: str) -> Member:
@@ -220,7 +228,7 @@ class _Casting:
             **SETTINGS,
             "AMQP_URL": self.proxies[Wire(name, BROKER)].address(self.amqp_url),
             "BLOBS": str(self.directory / "blobs"),
-            "LAYOUT": self.layout,
+            "LAYOUT": self.terms.layout,
         }
         environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
         environment |= {f"MEERKAT_{key}": value for key, value in told.items()}

@@ -85,6 +85,10 @@ class Traffic:
     """What a commanded runtime is told in the end; None for one that is given no commands."""
     _said: list[Draft] = field(default_factory=list)
 
+    def greeting(self) -> Line:
+        """Say the first words, which make the runtime known."""
+        return [self._input(Prompt("hello", id=self._id()))]
+
     def lines(self) -> Iterator[Line]:
         """Speak for ever."""
         number = 0
