@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
-import asyncpg
-
 from store import migrations
 from tests.chaos import audit
 from tests.chaos.checker import Finding, check, unaccounted
-from tests.chaos.evidence import Evidence, gathered, is_quiet
+from tests.chaos.evidence import Evidence, gathered, glanced
 from tests.chaos.faults import Done, Injector
 from tests.chaos.plan import Act, planned
 from tests.chaos.publishers import Load
@@ -30,6 +27,7 @@ from worker.sandbox import PostgreSQL, RabbitMQ
 SETTLE_SECONDS: Final = 120.0
 """Longer than a timer that was claimed by a worker that died waits for the next one (a minute)."""
 
+SILENCE_SECONDS: Final = 20.0
 GOODBYE_SECONDS: Final = 60.0
 PROGRESS_SECONDS: Final = 10.0
 
@@ -141,13 +139,21 @@ async def _progress(injector: Injector, load: Load, tell: Tell) -> None:
 
 
 async def _settled(url: str, record: Record) -> float | None:
-    """Wait until nothing is on its way any more; how many seconds that took."""
+    """Wait until nothing is on its way any more; how many seconds that took.
+
+    What is still missing long after the last change has been lost: then waiting is of no use.
+    """
     entries = read(record.path)
-    began = monotonic()
+    began = changed = monotonic()
+    last = 0
     while monotonic() - began < SETTLE_SECONDS:
-        with suppress(OSError, asyncpg.PostgresError):
-            if await is_quiet(url) and unaccounted(await gathered(url), entries) == 0:
-                return monotonic() - began
+        now = await glanced(url)
+        if now.position != last:
+            last, changed = now.position, monotonic()
+        if now.is_quiet and unaccounted(await gathered(url), entries) == 0:
+            return monotonic() - began
+        if now.is_quiet and monotonic() - changed > SILENCE_SECONDS:
+            return None
         await asyncio.sleep(1.0)
     return None
 

@@ -34,10 +34,12 @@ def ack_before_commit() -> None:
     _tolerate_second_settlements()
     process = runtime.Runtime._process
 
-    async def hasty(self: runtime.Runtime, items: Sequence[Item], now: datetime) -> bool:
+    async def hasty(
+        self: runtime.Runtime, items: Sequence[Item], now: datetime, *, isolated: bool
+    ) -> bool:
         for item in items:
             item.delivery.ack()
-        return await process(self, items, now)
+        return await process(self, items, now, isolated=isolated)
 
     runtime.Runtime._process = hasty  # type: ignore[method-assign]
 
@@ -64,8 +66,10 @@ def batch_in_reverse() -> None:
     """Decide about the messages of a batch from the last one to the first."""
     process = runtime.Runtime._process
 
-    async def backwards(self: runtime.Runtime, items: Sequence[Item], now: datetime) -> bool:
-        return await process(self, items[::-1], now)
+    async def backwards(
+        self: runtime.Runtime, items: Sequence[Item], now: datetime, *, isolated: bool
+    ) -> bool:
+        return await process(self, items[::-1], now, isolated=isolated)
 
     runtime.Runtime._process = backwards  # type: ignore[method-assign]
 
