@@ -302,14 +302,11 @@ def epochs_never_fall(case: Case) -> Iterator[Finding]:
 # --- promise 5: a poison message hurts nobody else -----------------------------------------------
 
 _REASONS: Final = {
-    What.INPUT: {"attempts_exhausted", "delivery_limit"},
-    What.AGAIN: {"attempts_exhausted", "delivery_limit"},
-    What.TWIN: {"delivery_limit"},
-    What.CONFLICT: {"conflict", "delivery_limit"},
-    What.MALFORMED: {"malformed", "delivery_limit"},
-    What.COMMAND: {"delivery_limit"},
+    What.INPUT: "attempts_exhausted",
+    What.CONFLICT: "conflict",
+    What.MALFORMED: "malformed",
 }
-_REFUSALS: Final = {"not_ready"}
+_REFUSAL: Final = "not_ready"
 
 
 def letters_are_deserved(case: Case) -> Iterator[Finding]:
@@ -322,7 +319,7 @@ def letters_are_deserved(case: Case) -> Iterator[Finding]:
             sentence = f"a dead letter of what nobody sent: {letter.reason}: {letter.detail}"
             yield Finding(Harm.BYSTANDER, runtime_id, subject, sentence)
             continue
-        allowed = _REASONS[entry.what] | (_REFUSALS if _is_commanded(runtime_id) else set())
+        allowed = {_REASONS.get(entry.what), _REFUSAL if _is_commanded(runtime_id) else None}
         if letter.reason not in allowed or not letter.detail:
             sentence = f"{entry.what} became a dead letter: {letter.reason}: {letter.detail}"
             yield Finding(Harm.BYSTANDER, runtime_id, subject, sentence)

@@ -90,8 +90,6 @@ class Evidence:
     letters: list[LetterRow]
     commands: list[tuple[str, str]]
     snapshots: dict[str, str]
-    runtimes: dict[str, str]
-    """The state of each runtime."""
     writes: list[Write]
     outbox: int
 
@@ -107,7 +105,6 @@ async def gathered(url: str) -> Evidence:
                 letters=[_letter(row) for row in await connection.fetch(_LETTERS)],
                 commands=[tuple(row) for row in await connection.fetch(_COMMANDS)],
                 snapshots={row[0]: row[1].decode() for row in await connection.fetch(_SNAPSHOTS)},
-                runtimes=dict(await connection.fetch(_RUNTIMES)),
                 writes=[Write(*row) for row in await connection.fetch(_WRITES)],
                 outbox=await connection.fetchval("SELECT count(*) FROM outbox"),
             )
@@ -153,7 +150,6 @@ ORDER BY audit.position
 _LETTERS = "SELECT runtime_id, message_id, type, reason, detail, body FROM dead_letters"
 _COMMANDS = "SELECT runtime_id, command_id::text FROM commands"
 _SNAPSHOTS = "SELECT runtime_id, data FROM snapshots WHERE data IS NOT NULL"
-_RUNTIMES = "SELECT runtime_id, state FROM runtimes"
 _WRITES = """
 SELECT position, at, writer, owner, runtime_id, what, change, subject, before, after
 FROM audit ORDER BY position
