@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.chaos.campaign import Outcome, plan_of, run
 from tests.chaos.report import lines
 from tests.chaos.sabotage import SABOTAGES
-from tests.chaos.terms import Terms
+from tests.chaos.terms import PATIENCE, Terms
 from worker import log
 from worker.sandbox import start_postgresql, start_rabbitmq
 from worker.settings import LogFormat, LogLevel
@@ -29,12 +29,14 @@ def main() -> int:
         rate=asked.rate,
         layout=asked.layout,
         sabotage=asked.sabotage,
+        patience=asked.patience,
     )
     if asked.show:
         sys.stdout.writelines(f"{act}\n" for act in plan_of(terms))
         return 0
     directory = asked.keep or Path(tempfile.mkdtemp(prefix=f"meerkat-chaos-{terms.seed}-"))
-    directory.mkdir(parents=True, exist_ok=True)
+    if asked.keep:
+        directory.mkdir(parents=True)
     outcome = _campaign(terms, directory)
     for line in lines(outcome):
         _tell(line)
@@ -71,8 +73,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--sabotage", choices=sorted(SABOTAGES), help="plant a bug, which is to be found"
     )
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help="seconds until all must have settled"
+    )
     parser.add_argument("--show", action="store_true", help="show the faults and do nothing")
-    parser.add_argument("--keep", type=Path, help="where logs and record go; they stay there")
+    parser.add_argument("--keep", type=Path, help="a new directory for logs and record; it stays")
     return parser.parse_args()
 
 

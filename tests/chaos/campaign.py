@@ -14,7 +14,7 @@ from typing import Final
 from store import migrations
 from tests.chaos import audit
 from tests.chaos.checker import Finding, check, unaccounted
-from tests.chaos.evidence import Evidence, gathered, glanced
+from tests.chaos.evidence import Evidence, gathered, is_quiet
 from tests.chaos.faults import Done, Injector
 from tests.chaos.plan import Act, planned
 from tests.chaos.publishers import Load
@@ -24,10 +24,6 @@ from tests.chaos.stage import Death, Stage, roles, staged
 from tests.chaos.terms import Terms
 from worker.sandbox import PostgreSQL, RabbitMQ
 
-SETTLE_SECONDS: Final = 120.0
-"""Longer than a timer that was claimed by a worker that died waits for the next one (a minute)."""
-
-SILENCE_SECONDS: Final = 20.0
 GOODBYE_SECONDS: Final = 60.0
 PROGRESS_SECONDS: Final = 10.0
 
@@ -87,7 +83,7 @@ async def run(
             began = datetime.now(UTC)
             done = await _endured(terms, stage, load, tell)
             tell("the load is over, all connections are good: waiting until all has settled")
-            settled = await _settled(url, record)
+            settled = await _settled(url, record, terms.patience)
             deaths = stage.deaths + await stage.stop()
     record.close()
     evidence, entries = await gathered(url), read(record.path)
@@ -138,22 +134,13 @@ async def _progress(injector: Injector, load: Load, tell: Tell) -> None:
         )
 
 
-async def _settled(url: str, record: Record) -> float | None:
-    """Wait until nothing is on its way any more; how many seconds that took.
-
-    What is still missing long after the last change has been lost: then waiting is of no use.
-    """
+async def _settled(url: str, record: Record, patience: float) -> float | None:
+    """Wait until nothing is on its way any more; how many seconds that took."""
     entries = read(record.path)
-    began = changed = monotonic()
-    last = 0
-    while monotonic() - began < SETTLE_SECONDS:
-        now = await glanced(url)
-        if now.position != last:
-            last, changed = now.position, monotonic()
-        if now.is_quiet and unaccounted(await gathered(url), entries) == 0:
+    began = monotonic()
+    while monotonic() - began < patience:
+        if await is_quiet(url) and unaccounted(await gathered(url), entries) == 0:
             return monotonic() - began
-        if now.is_quiet and monotonic() - changed > SILENCE_SECONDS:
-            return None
         await asyncio.sleep(1.0)
     return None
 

@@ -112,28 +112,19 @@ async def gathered(url: str) -> Evidence:
         await connection.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """What can be told cheaply: the last change, and whether more must follow from the rows."""
-
-    position: int
-    is_quiet: bool
-
-
-async def glanced(url: str) -> Glance:
-    """Look whether every input has ended and everything was published."""
+async def is_quiet(url: str) -> bool:
+    """Tell cheaply whether every input has ended and everything was published."""
     connection = await asyncpg.connect(plain(url))
     try:
-        return Glance(*await connection.fetchrow(_GLANCE))
+        return bool(await connection.fetchval(_QUIET))
     finally:
         await connection.close()
 
 
-_GLANCE = """
-SELECT coalesce(max(position), 0), NOT EXISTS (SELECT FROM outbox) AND NOT EXISTS (
+_QUIET = """
+SELECT NOT EXISTS (SELECT FROM outbox) AND NOT EXISTS (
     SELECT FROM inputs WHERE state NOT IN ('consumed', 'superseded', 'coalesced', 'abandoned')
 )
-FROM audit
 """
 _INPUTS = """
 SELECT runtime_id, input_id::text, sequence, state, lane, idempotency_key, last_run_id::text,

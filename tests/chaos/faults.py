@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, Protocol
 
-from tests.chaos.plan import Act, Fault, Wire
+from tests.chaos.plan import BROKER, DATABASE, Act, Fault, Wire
 from tests.chaos.stage import Stage
 from worker.sandbox import Direction, Node, Proxy, ServiceUnavailable
 
+TRIES: Final = 10
 LATENCY: Final = 0.15
 """Seconds by which each piece of data is late, in each direction."""
 
@@ -69,6 +70,8 @@ class Injector:
         try:
             await self._harm(act)
         except ServiceUnavailable:
+            if act.target in {BROKER, DATABASE}:
+                raise
             return  # It had ended by itself, and is being started again.
         self.done.append(Done(act, since, self._now()))
 
@@ -99,7 +102,24 @@ async def _switch(switch: Switch, act: Act) -> None:
         await asyncio.sleep(act.lasts)
         await asyncio.to_thread(switch.resume)
     if isinstance(switch, Node):
-        await asyncio.to_thread(switch.wait_ready)
+        await asyncio.to_thread(_answering, switch)
+
+
+def _answering(node: Node) -> None:
+    """Wait until a service answers, starting it again if need be.
+
+    PostgreSQL refuses to start while a process that its last life left behind still lives.
+    """
+    for tries_left in reversed(range(TRIES)):
+        try:
+            node.wait_ready()
+        except ServiceUnavailable:
+            if not tries_left:
+                raise
+            sleep(0.5)
+            node.start()
+        else:
+            return
 
 
 async def _disturb(proxy: Proxy, act: Act) -> None:

@@ -101,7 +101,7 @@ DECK: Final = (
     Card(Fault.KILL, EXECUTORS, 0.2, 3.0, copies=2),
     Card(Fault.KILL, (BROKER,), 0.0, 2.0, copies=2),
     Card(Fault.KILL, (DATABASE,), 0.0, 6.0, copies=2),
-    Card(Fault.PAUSE, WORKERS, 6.0, 9.0, copies=3),
+    Card(Fault.PAUSE, WORKERS, 6.0, 11.0, copies=3),
     Card(Fault.PAUSE, EXECUTORS, 4.0, 8.0),
     Card(Fault.PAUSE, (BROKER,), 1.0, 7.0),
     Card(Fault.PAUSE, (DATABASE,), 1.0, 7.0),

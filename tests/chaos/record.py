@@ -59,7 +59,7 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[bytes] = path.open("ab", buffering=0)
+        self._file: IO[bytes] = path.open("xb", buffering=0)
 
     def note(self, entry: Entry) -> None:
         """Append an entry."""

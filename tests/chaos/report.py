@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Final
 
 from tests.chaos.campaign import Outcome
 from tests.chaos.checker import Harm
 from tests.chaos.plan import counted
 from tests.chaos.record import What
 
-MOST: int = 40
-"""Findings that are shown."""
+MOST: Final = 12
+"""Findings that are shown of each harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,11 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
     if outcome.is_clean:
         yield "every promise was kept"
         return
-    for finding in outcome.findings[:MOST]:
-        yield str(finding)
-    if len(outcome.findings) > MOST:
-        yield f"... and {len(outcome.findings) - MOST} more"
+    for harm in Harm:
+        found = [finding for finding in outcome.findings if finding.harm is harm]
+        yield from (str(finding) for finding in found[:MOST])
+        if len(found) > MOST:
+            yield f"{harm}: and {len(found) - MOST} more"
     yield f"BROKEN. Again: {outcome.terms.command}"
 
 

@@ -92,7 +92,7 @@ def _tolerate_second_settlements() -> None:
 
 _OUTAGES: Final = (Card(Fault.KILL, (DATABASE,), 4.0, 6.0),)
 """Longer than the grace: what is in hand is given back."""
-_TAKEOVERS: Final = (Card(Fault.PAUSE, WORKERS[:1], 6.0, 7.0),)
+_TAKEOVERS: Final = (Card(Fault.PAUSE, WORKERS[:1], 9.0, 10.0),)
 """The paused worker wakes as one that was replaced, and takes its queues again."""
 
 SABOTAGES: Final = {

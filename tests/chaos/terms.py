@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 NAMESPACE: Final = "chaos"
+PATIENCE: Final = 120.0
+"""Longer than a timer that was claimed by a worker that died waits for the next one (a minute)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,7 @@ class Terms:
         seconds: How long the load and the faults last.
         rate: Lines that publishers say in a second, all together.
         sabotage: A bug to plant in the workers, by its name in ``sabotage``.
+        patience: Seconds after the load until what is still on its way counts as lost.
     """
 
     seed: int
@@ -25,6 +28,7 @@ class Terms:
     rate: float = 60.0
     layout: str = "per-runtime"
     sabotage: str | None = None
+    patience: float = PATIENCE
 
     @property
     def command(self) -> str:

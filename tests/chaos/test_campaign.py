@@ -1,0 +1,69 @@
+"""Fault campaigns, run as a person runs them: promises hold, and a planted bug is found."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+
+import pytest
+
+from tests.support.commands import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.rabbitmq,
+    pytest.mark.postgres,
+    pytest.mark.timeout(400),
+]
+
+
+async def campaign(**terms: object) -> tuple[int, str]:
+    """Run a campaign; its exit code and what it printed."""
+    flags = [word for name, value in terms.items() for word in (f"--{name}", str(value))]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.chaos", *flags),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    return process.returncode or 0, said.decode()
+
+
+def counted(said: str, what: str) -> int:
+    """The number that the report gives for something."""
+    found = re.search(rf"^{what} +(\d+)", said, re.MULTILINE)
+    assert found is not None, f"no {what} in what it printed:\n{said}"
+    return int(found[1])
+
+
+async def test_two_minutes_of_faults_break_no_promise() -> None:
+    """Twenty faults and more; the seed is fixed, so that a failure can be seen again."""
+    code, said = await campaign(seed=4, seconds=110, runtimes=15, rate=30)
+    assert code == 0, said
+    assert "every promise was kept" in said
+    assert counted(said, "faults") >= 20
+    assert counted(said, "messages") >= 1000
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "harm"),
+    [
+        ("ack-before-commit", "lost"),
+        ("no-fence", "two writers"),
+        ("ack-of-a-fenced-batch", "lost"),
+    ],
+)
+async def test_a_planted_bug_is_found(sabotage: str, harm: str) -> None:
+    """The faults that suit it bring it to light within seconds, and the runtimes hurt are named."""
+    code, said = await campaign(sabotage=sabotage, seed=1, seconds=12, patience=5)
+    assert code == 1, said
+    assert counted(said, harm) > 0
+    assert re.search(rf"^{harm}: [a-z]+-\d+ ", said, re.MULTILINE), said
