@@ -40,6 +40,10 @@ DECLARE
     runtime runtimes%ROWTYPE;
 BEGIN
     IF TG_OP = 'DELETE' THEN row := OLD; ELSE row := NEW; END IF;
+    IF TG_OP = 'UPDATE' AND to_jsonb(OLD) <> to_jsonb(NEW)
+        AND to_jsonb(OLD) - 'queue_gone' = to_jsonb(NEW) - 'queue_gone' THEN
+        RETURN NULL;  -- a note of the upkeep's about a queue, which any worker may write
+    END IF;
     SELECT * INTO runtime FROM runtimes WHERE runtime_id = row.runtime_id;
     INSERT INTO audit (owner, epoch, runtime_id, what, change, subject, before, after)
     VALUES (
