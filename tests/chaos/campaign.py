@@ -74,7 +74,7 @@ async def run(
     """
     url = await database.create_database()
     await asyncio.to_thread(migrations.upgrade, url)
-    await audit.install(url, roles())
+    await audit.install(url, roles(terms.seconds))
     record = Record(directory / "record.jsonl")
     async with staged(broker, database, url, directory, terms) as stage:
         await stage.start()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Final, Protocol
 
-from tests.chaos.plan import BROKER, DATABASE, Act, Fault, Wire
+from tests.chaos.plan import BROKER, DATABASE, Act, Fault, Target, Wire
 from tests.chaos.stage import Stage
 from worker.sandbox import Direction, Node, Proxy, ServiceUnavailable
 
@@ -56,6 +57,9 @@ class Injector:
     began: float
     tell: Callable[[str], None]
     done: list[Done] = field(default_factory=list)
+    _busy: defaultdict[Target, asyncio.Lock] = field(
+        default_factory=lambda: defaultdict(asyncio.Lock)
+    )
 
     async def carry_out(self, plan: Sequence[Act]) -> None:
         """Carry out a plan to its end."""
@@ -65,15 +69,16 @@ class Injector:
 
     async def _act(self, act: Act) -> None:
         await asyncio.sleep(self.began + act.begins - monotonic())
-        since = self._now()
-        self.tell(str(act))
-        try:
-            await self._harm(act)
-        except ServiceUnavailable:
-            if act.target in {BROKER, DATABASE}:
-                raise
-            return  # It had ended by itself, and is being started again.
-        self.done.append(Done(act, since, self._now()))
+        async with self._busy[act.target]:  # A broker may take its time to come back.
+            since = self._now()
+            self.tell(str(act))
+            try:
+                await self._harm(act)
+            except ServiceUnavailable:
+                if act.target in {BROKER, DATABASE}:
+                    raise
+                return  # It had ended by itself, and is being started again.
+            self.done.append(Done(act, since, self._now()))
 
     async def _harm(self, act: Act) -> None:
         stage = self.stage
@@ -84,6 +89,10 @@ class Injector:
                 await _switch(stage.broker, act)
             case "database":
                 await _switch(stage.database, act)
+            case name if act.fault is Fault.STOP:
+                await stage.stopped(name)
+                await asyncio.sleep(act.lasts)
+                stage.members[name].start()
             case name:
                 await _switch(stage.members[name], act)
 

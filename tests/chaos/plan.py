@@ -20,6 +20,7 @@ class Fault(enum.StrEnum):
     """What is done to a process, to a service, or to a connection."""
 
     KILL = "kill -9"
+    STOP = "stop in good order"
     PAUSE = "pause"
     CUT = "cut"
     HALF_CLOSE_REQUESTS = "half close, to the service"
@@ -101,6 +102,7 @@ DECK: Final = (
     Card(Fault.KILL, EXECUTORS, 0.2, 3.0, copies=2),
     Card(Fault.KILL, (BROKER,), 0.0, 2.0, copies=2),
     Card(Fault.KILL, (DATABASE,), 0.0, 6.0, copies=2),
+    Card(Fault.STOP, (*WORKERS, *EXECUTORS), 1.0, 4.0, copies=2),
     Card(Fault.PAUSE, WORKERS, 6.0, 11.0, copies=3),
     Card(Fault.PAUSE, EXECUTORS, 4.0, 8.0),
     Card(Fault.PAUSE, (BROKER,), 1.0, 7.0),

@@ -23,9 +23,6 @@ AGENT: Final = "tests.chaos.agent:executor"
 HEARTBEAT: Final = 2
 """Seconds. Short, so that a stall of some seconds is one that somebody notices."""
 
-LIVES: Final = 200
-"""Starts of one worker that the database has a role for."""
-
 START_SECONDS: Final = 60.0
 WELL: Final = "it ended with code 0;"
 UNUSABLE: Final = "it ended with code 2;"
@@ -35,7 +32,7 @@ SETTINGS: Final = {
     "BACKOFF_BASE": "0.1",
     "BACKOFF_CAP": "1",
     "DATABASE_GRACE": "3",
-    "DRAIN_SECONDS": "10",
+    "DRAIN_SECONDS": "3",
     "HEALTH_PORT": "0",
     "LEASE_SECONDS": "5",
     "MAX_ACTIVE_RUNTIMES": "12",
@@ -47,9 +44,12 @@ SETTINGS: Final = {
 }
 
 
-def roles() -> list[str]:
-    """Name the database roles of all workers to be: a worker's role is its worker id."""
-    return [f"{name}-{life}" for name in WORKERS for life in range(LIVES)]
+def roles(seconds: float) -> list[str]:
+    """Name the database roles of all workers to be: a worker's role is its worker id.
+
+    None is started more often than every other second, however often it is killed.
+    """
+    return [f"{name}-{life}" for name in WORKERS for life in range(20 + int(seconds / 2))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,13 @@ class Stage:
                         self.deaths.append(Death(member.name, member.life, trouble))
                     member.start()
             await asyncio.sleep(0.5)
+
+    async def stopped(self, name: str) -> None:
+        """End a process in good order, as a deployment does; it stays down until it is started."""
+        member = self.members[name]
+        why = await asyncio.to_thread(member.stop)
+        if why is not None and not why.startswith(UNUSABLE):
+            self.deaths.append(Death(name, member.life, why))
 
     async def heal(self) -> None:
         """Make every connection a good one."""

@@ -55,16 +55,12 @@ async def test_a_database_that_is_restarted_under_load_costs_nothing(
     async with deployment.client() as client, deployment.worker(DATABASE_GRACE="1"):
         over = asyncio.Event()
         load = asyncio.create_task(_speak(client, sent, over))
-        for _ in range(2):
+        for working, resting in (("worker: running", 1), ("database back", 2)):
+            await eventually(lambda: working in deployment.log("worker"), 60, working)  # noqa: B023
             before = len(sent)
-            await eventually(lambda: len(sent) > before + 10, 60)  # noqa: B023
+            await eventually(lambda: len(sent) > before + 10, 60, "the load goes on")  # noqa: B023
             await asyncio.to_thread(private_postgres.kill)
-            said = deployment.log("worker").count("consuming stopped")
-            await eventually(
-                lambda: deployment.log("worker").count("consuming stopped") > said,  # noqa: B023
-                60,
-                "the grace is over",
-            )
+            await eventually(lambda: _rests(deployment) == resting, 60, "grace is over")  # noqa: B023
             await asyncio.to_thread(private_postgres.start)
             await asyncio.to_thread(private_postgres.wait_ready)
         over.set()
@@ -73,6 +69,10 @@ async def test_a_database_that_is_restarted_under_load_costs_nothing(
             ledger = Ledger(store)
             await eventually(lambda: _are(ledger, sent), 60, "all are admitted, in order")
             assert await ledger.letters() == []
+
+
+def _rests(deployment: Deployment) -> int:
+    return deployment.log("worker").count("consuming stopped")
 
 
 async def _speak(client: Client, sent: list[str], over: asyncio.Event) -> None:
