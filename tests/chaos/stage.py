@@ -24,7 +24,9 @@ HEARTBEAT: Final = 2
 """Seconds. Short, so that a stall of some seconds is one that somebody notices."""
 
 START_SECONDS: Final = 60.0
-WELL: Final = "it ended with code 0;"
+WELL: Final = ("it ended with code 0;", "it ended with code -15;")
+"""How a process ends that was told to; by the signal itself if it had not yet begun its work."""
+
 UNUSABLE: Final = "it ended with code 2;"
 """How a process that cannot begin its work ends: see the exit codes of the command line."""
 

@@ -46,7 +46,7 @@ def counted(said: str, what: str) -> int:
 
 async def test_two_minutes_of_faults_break_no_promise() -> None:
     """Twenty faults and more; the seed is fixed, so that a failure can be seen again."""
-    code, said = await campaign(seed=4, seconds=110, runtimes=15, rate=30)
+    code, said = await campaign(seed=4, seconds=90, runtimes=15, rate=30)
     assert code == 0, said
     assert "every promise was kept" in said
     assert counted(said, "faults") >= 20

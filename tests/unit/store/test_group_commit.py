@@ -312,6 +312,19 @@ async def test_a_server_without_room_is_unavailable_and_nobody_is_a_culprit(
     assert await store.commit([part]) == [CommitResult.COMMITTED]
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+async def test_a_store_whose_server_is_silent_is_closed_all_the_same(store: SqlStore) -> None:
+    """A worker that is told to stop must end, also while its database says nothing."""
+    url = store.database.writer.url.render_as_string(hide_password=False)
+    async with Proxy.before(url) as proxy:
+        behind = await open_store(proxy.address(url))
+        await taken(behind)
+        proxy.stall()
+        async with asyncio.timeout(10):
+            await behind.close()
+
+
 _TROUBLE = """
 CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{sqlstate}'; END $$
