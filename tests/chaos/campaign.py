@@ -45,7 +45,7 @@ class Outcome:
     settled: float | None
     """Seconds from the end of the load until all had settled; None if it never did."""
     complaints: Counter[str] = field(default_factory=Counter)
-    """Errors that the processes logged with a traceback, by their last line."""
+    """Errors that processes logged with a traceback, by their last line, and slow endings."""
 
     @property
     def is_clean(self) -> bool:
@@ -150,6 +150,7 @@ def _complaints(directory: Path) -> Counter[str]:
     for log in directory.glob("*.log"):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         found.update(_last_lines(lines))
+        found.update(line[28:] for line in lines if "stop: leaving at once" in line)
     return found
 
 
