@@ -54,10 +54,9 @@ class Outcome:
 
 
 def plan_of(terms: Terms) -> tuple[Act, ...]:
-    """Draw the faults; a planted bug has its own deck."""
-    if terms.sabotage is None:
-        return planned(terms.seed, terms.seconds)
-    return planned(terms.seed, terms.seconds, SABOTAGES[terms.sabotage].deck)
+    """Draw the faults; a planted bug may bring its own."""
+    drawn = planned(terms.seed, terms.seconds)
+    return drawn if terms.sabotage is None else SABOTAGES[terms.sabotage].faults or drawn
 
 
 async def run(

@@ -128,7 +128,7 @@ GAP: Final = 2.2
 """Seconds from the beginning of one fault to that of the next, on average."""
 
 
-def planned(seed: int, seconds: float, deck: Sequence[Card] = DECK) -> tuple[Act, ...]:
+def planned(seed: int, seconds: float) -> tuple[Act, ...]:
     """Draw a plan for so many seconds of load.
 
     Every card is drawn about equally often. What is at fault already is left alone, and no two
@@ -136,7 +136,7 @@ def planned(seed: int, seconds: float, deck: Sequence[Card] = DECK) -> tuple[Act
     """
     random = Random(seed)  # noqa: S311 - it is to be foreseen
     acts: list[Act] = []
-    cards = _dealt(random, deck)
+    cards = _dealt(random)
     at = SETTLING
     while at < seconds:
         act = _drawn(random, next(cards), at)
@@ -146,8 +146,8 @@ def planned(seed: int, seconds: float, deck: Sequence[Card] = DECK) -> tuple[Act
     return tuple(acts)
 
 
-def _dealt(random: Random, deck: Sequence[Card]) -> Iterator[Card]:
-    cards = [card for card in deck for _ in range(card.copies)]
+def _dealt(random: Random) -> Iterator[Card]:
+    cards = [card for card in DECK for _ in range(card.copies)]
     while True:
         yield from random.sample(cards, len(cards))
 

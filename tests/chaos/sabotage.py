@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from store import commit
-from tests.chaos.plan import DATABASE, DECK, WORKERS, Card, Fault
+from tests.chaos.plan import DATABASE, WORKERS, Act, Fault
 from worker import runtime
 from worker.assembly import Assembler
 from worker.batch import Item
@@ -23,10 +23,10 @@ from worker.disposition import Disposition
 
 @dataclass(frozen=True, slots=True)
 class Sabotage:
-    """A bug to plant, and the faults that bring it to light soon."""
+    """A bug to plant, and the faults that bring it to light soon; none: those of the seed."""
 
     plant: Callable[[], None]
-    deck: tuple[Card, ...] = DECK
+    faults: tuple[Act, ...] = ()
 
 
 def ack_before_commit() -> None:
@@ -90,10 +90,10 @@ def _tolerate_second_settlements() -> None:
     Delivery._settle = settle  # type: ignore[method-assign]
 
 
-_OUTAGES: Final = (Card(Fault.KILL, (DATABASE,), 4.0, 6.0),)
+_OUTAGES: Final = (Act(2.0, 5.0, Fault.KILL, DATABASE), Act(10.0, 5.0, Fault.KILL, DATABASE))
 """Longer than the grace: what is in hand is given back."""
-_TAKEOVERS: Final = (Card(Fault.PAUSE, WORKERS[:1], 9.0, 10.0),)
-"""The paused worker wakes as one that was replaced, and takes its queues again."""
+_TAKEOVERS: Final = tuple(Act(at, 1.0, Fault.KILL, WORKERS[0]) for at in (1.0, 9.0, 17.0))
+"""Others take over, lose what they took to the new life, and take over again: with old drivers."""
 
 SABOTAGES: Final = {
     "ack-before-commit": Sabotage(ack_before_commit, _OUTAGES),

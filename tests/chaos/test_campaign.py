@@ -63,7 +63,7 @@ async def test_two_minutes_of_faults_break_no_promise() -> None:
 )
 async def test_a_planted_bug_is_found(sabotage: str, harm: str) -> None:
     """The faults that suit it bring it to light within seconds, and the runtimes hurt are named."""
-    code, said = await campaign(sabotage=sabotage, seed=1, seconds=18, patience=5)
+    code, said = await campaign(sabotage=sabotage, seed=1, seconds=20, patience=5)
     assert code == 1, said
     assert counted(said, harm) > 0
     assert re.search(rf"^{harm}: [a-z]+-\d+ ", said, re.MULTILINE), said
