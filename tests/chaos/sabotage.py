@@ -92,7 +92,7 @@ def _tolerate_second_settlements() -> None:
 
 _OUTAGES: Final = (Act(2.0, 5.0, Fault.KILL, DATABASE), Act(10.0, 5.0, Fault.KILL, DATABASE))
 """Longer than the grace: what is in hand is given back."""
-_TAKEOVERS: Final = tuple(Act(at, 1.0, Fault.KILL, WORKERS[0]) for at in (1.0, 9.0, 17.0))
+_TAKEOVERS: Final = tuple(Act(at, 1.0, Fault.KILL, WORKERS[0]) for at in (1.0, 13.0))
 """Others take over, lose what they took to the new life, and take over again: with old drivers."""
 
 SABOTAGES: Final = {

@@ -54,16 +54,18 @@ async def test_two_minutes_of_faults_break_no_promise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "harm"),
+    ("sabotage", "complaint"),
     [
-        ("ack-before-commit", "lost"),
-        ("no-fence", "two writers"),
-        ("ack-of-a-fenced-batch", "lost"),
+        ("ack-before-commit", r"lost: \S+ input \S+: confirmed, and neither an input nor a dead"),
+        ("no-fence", r"two writers: \S+ \S+: w\d-\d+ wrote to \w+, of which w\d-\d+ is the owner"),
+        (
+            "ack-of-a-fenced-batch",
+            r"lost: \S+ input \S+: confirmed, and neither an input nor a dead",
+        ),
     ],
 )
-async def test_a_planted_bug_is_found(sabotage: str, harm: str) -> None:
-    """The faults that suit it bring it to light within seconds, and the runtimes hurt are named."""
-    code, said = await campaign(sabotage=sabotage, seed=1, seconds=20, patience=5)
+async def test_a_planted_bug_is_found(sabotage: str, complaint: str) -> None:
+    """The faults that suit it bring it to light within seconds, and who was hurt is named."""
+    code, said = await campaign(sabotage=sabotage, seed=1, seconds=17, patience=10)
     assert code == 1, said
-    assert counted(said, harm) > 0
-    assert re.search(rf"^{harm}: [a-z]+-\d+ ", said, re.MULTILINE), said
+    assert re.search(f"^{complaint}", said, re.MULTILINE), said
