@@ -16,6 +16,7 @@ SEED ?=
 TEST_PROCESSES ?= 3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 
 .PHONY: help venv demo sandbox test lint format unit bench bench-peers chaos docs clean
 
@@ -61,7 +62,7 @@ bench-peers: venv ## the same work done by Celery, Dramatiq and others
 	@$(PYTHON) -m benchmarks.peers $(BENCH_ARGS)
 
 chaos: venv ## kill things at random for SECONDS (60) from SEED, then check every promise
-	@$(PYTHON) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@$(PYTHON) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
 docs: venv ## write again what is generated: schemas, settings, commands, state diagrams
 	@$(BIN)/meerkat-worker schemas export

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -89,9 +90,10 @@ class Database:
         return str(compiled)
 
     async def close(self) -> None:
-        """Let go of all connections."""
-        await self.writer.dispose()
-        await self.reader.dispose()
+        """Let go of all connections; a server that is silent is not waited for to say goodbye."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self.writer.dispose(), self.reader.dispose())
 
     @contextlib.contextmanager
     def _border(self) -> Iterator[None]:
@@ -123,6 +125,7 @@ def named(result: Result[Any]) -> list[dict[str, Any]]:
 
 
 PATIENCE: Final = 30.0
+CLOSE_SECONDS: Final = 3.0
 
 
 def database(address: str, *, relaxed: bool = False, patience: float = PATIENCE) -> Database:

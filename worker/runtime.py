@@ -107,22 +107,26 @@ class Runtime:
         finally:
             self._task = None
 
-    async def _settle(self, batch: Sequence[Delivery]) -> bool:
-        """Bring every delivery of a batch to its end; False if they were given back."""
+    async def _settle(self, batch: Sequence[Delivery], *, isolated: bool = False) -> bool:
+        """Bring every delivery of a batch to its end; False if they were given back.
+
+        A message that fails while it is isolated, on a driver fresh from the store, is a culprit.
+        """
         around = self._around
         now = around.clock()
         items = [opened(one, now=now, max_bytes=around.max_message_bytes) for one in batch]
         try:
-            return await self._process(items, now)
+            return await self._process(items, now, isolated=isolated)
         except StoreError as error:
             log.warning("runtime: giving back", runtime_id=self.runtime_id, why=str(error))
             return self._give_back(items, Disposition.RETURNED_UNAVAILABLE)
         except Exception as error:
             # Whatever it was, the store knows nothing of it: the driver goes, the batch is split.
             log.exception("runtime: failed", runtime_id=self.runtime_id, messages=len(items))
-            return await self._isolate(items, type(error).__name__)
+            why = type(error).__name__
+            return await self._fail(items[0], why) if isolated else await self._isolate(items)
 
-    async def _process(self, items: Sequence[Item], now: datetime) -> bool:
+    async def _process(self, items: Sequence[Item], now: datetime, *, isolated: bool) -> bool:
         driver = await self._activated(now)
         if driver is None:
             return await self._bury(items, DeadLetterReason.CORRUPT_RECORD, _CORRUPT)
@@ -135,8 +139,10 @@ class Runtime:
                     "runtime: fenced", runtime_id=self.runtime_id, epoch=driver.runtime.epoch
                 )
                 return self._give_back(items, Disposition.RETURNED_FENCED)
+            case CommitResult.FAILED if isolated:
+                return await self._fail(items[0], "the database refuses the changes")
             case CommitResult.FAILED:
-                return await self._isolate(items, "the database refuses the changes")
+                return await self._isolate(items)
             case never:
                 assert_never(never)
 
@@ -209,22 +215,25 @@ class Runtime:
         self._around.observer.settled(self.runtime_id, items)
         return False
 
-    async def _isolate(self, items: Sequence[Item], why: str) -> bool:
-        """Handle the messages of a failed batch one at a time, so that the culprit stands alone."""
+    async def _isolate(self, items: Sequence[Item]) -> bool:
+        """Handle the messages of a failed batch one at a time, so that the culprit stands alone.
+
+        One that failed alone is handled once more as well: a commit whose answer was lost is
+        refused when it is tried again, for what it writes is there; the store knows better.
+        """
         self._driver = None
-        if len(items) == 1:
-            return await self._fail(items[0], why)
         for place, item in enumerate(items):
-            if not await self._settle([item.delivery]):
+            if not await self._settle([item.delivery], isolated=True):
                 return self._give_back(items[place + 1 :], Disposition.RETURNED_FAILED)
         return True
 
     async def _fail(self, item: Item, why: str) -> bool:
         """Give back a message that cannot be handled; bury it when it has failed often enough."""
-        failures = item.delivery.delivery_count + 1
-        if failures < MAX_FAILURES:
+        self._driver = None
+        deliveries = item.delivery.delivery_count + 1
+        if deliveries < MAX_FAILURES:
             return self._give_back([item], Disposition.RETURNED_FAILED)
-        detail = f"handling failed on each of {failures} deliveries: {why}"
+        detail = f"handling failed, on delivery {deliveries} too: {why}"
         return await self._bury([item], DeadLetterReason.DELIVERY_LIMIT, detail)
 
     async def _bury(self, items: Sequence[Item], reason: DeadLetterReason, detail: str) -> bool:

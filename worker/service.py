@@ -11,7 +11,7 @@ from worker.health import Health, serving
 from worker.metrics import Metrics
 from worker.observation import Observation
 from worker.settings import Settings
-from worker.shutdown import stop_on_signals
+from worker.shutdown import LEAVING_SECONDS, stop_on_signals
 from worker.wiring import Connections, connected, wire
 
 
@@ -27,7 +27,8 @@ async def serve(settings: Settings, *, executor: str | None = None) -> None:
     health.expect("worker", "broker", "database")
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
-        stack.enter_context(stop_on_signals(stop))
+        within = settings.drain_seconds + LEAVING_SECONDS
+        stack.enter_context(stop_on_signals(stop, within=within))
         if settings.health_port:
             await stack.enter_async_context(
                 serving(health, metrics, settings.health_host, settings.health_port)

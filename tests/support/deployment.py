@@ -27,6 +27,7 @@ class Deployment:
         amqp_url: The broker as the workers see it.
         publish_url: The broker as clients and executors see it.
         settings: Further ``MEERKAT_*`` variables, without their prefix.
+        program: The module that is the command line, and what it is told first.
     """
 
     directory: Path
@@ -36,6 +37,7 @@ class Deployment:
     publish_url: str = ""
     layout: str = "per-runtime"
     settings: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("worker.cli",)
 
     async def migrate(self) -> None:
         """Make the database."""
@@ -84,7 +86,7 @@ class Deployment:
         with (self.directory / f"{kind}-{number}.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "worker.cli", *arguments),
+                *("-m", *self.program, *arguments),
                 cwd=ROOT,
                 env=self._environment(settings),
                 stdout=log,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity
 
 from worker.broker.connection import Connection
-from worker.broker.errors import BrokerError, ours
+from worker.broker.errors import BrokerError, translated
 from worker.broker.link import Link
 from worker.broker.topology import Topology
 
@@ -29,16 +30,12 @@ class Presence:
         """Declare our queue on the connection as it is now; doing so again changes nothing."""
         connection = await self._link.ready(deadline=RPC_SECONDS)
         channel = await connection.channel()
-        try:
+        # Locked: the broker has not yet noticed that our last connection is gone.
+        with translated("cannot show presence"), suppress(ChannelLockedResource):
             await channel.queue_declare(
                 self._topology.presence(worker_id), exclusive=True, timeout=RPC_SECONDS
             )
-        except ChannelLockedResource:
-            # The broker has not yet noticed that our last connection is gone.
-            return
-        except Exception as error:
-            raise ours(error, "cannot show presence") from error
-        await channel.close()
+            await channel.close()
 
     async def is_connected(self, worker_id: str) -> bool:
         """Ask the broker whether a worker is connected; it counts as such if none can say."""
@@ -51,13 +48,12 @@ class Presence:
     @staticmethod
     async def _is_declared(connection: Connection, queue: str) -> bool:
         channel = await connection.channel()
-        try:
-            await channel.queue_declare(queue, passive=True, timeout=RPC_SECONDS)
-        except ChannelNotFoundEntity:
-            return False
-        except ChannelLockedResource:
-            return True
-        except Exception as error:
-            raise ours(error, "cannot ask for presence") from error
-        await channel.close()
+        with translated("cannot ask for presence"):
+            try:
+                await channel.queue_declare(queue, passive=True, timeout=RPC_SECONDS)
+            except ChannelNotFoundEntity:
+                return False
+            except ChannelLockedResource:
+                return True
+            await channel.close()
         return True

@@ -32,6 +32,20 @@ class _Link:
     def __init__(self, writers: dict[Direction, asyncio.StreamWriter]) -> None:
         self.writers = writers
         self.pumps: asyncio.Future[list[None]] | None = None
+        self._ended: set[Direction] = set()
+
+    async def write(self, direction: Direction, chunk: bytes) -> None:
+        """Pass a chunk on; what comes behind the end of a stream has nowhere to go."""
+        if direction not in self._ended:
+            self.writers[direction].write(chunk)
+            await self.writers[direction].drain()
+
+    def end(self, direction: Direction) -> None:
+        """End the stream in one direction (a FIN)."""
+        self._ended.add(direction)
+        writer = self.writers[direction]
+        if not writer.is_closing():
+            writer.write_eof()
 
     def abort(self) -> None:
         """Reset both connections."""
@@ -124,9 +138,7 @@ class Proxy:
     def half_close(self, direction: Direction) -> None:
         """End the stream in one direction (a FIN); the other goes on."""
         for link in self._links:
-            writer = link.writers[direction]
-            if writer.can_write_eof() and not writer.is_closing():
-                writer.write_eof()
+            link.end(direction)
 
     def latency(self, seconds: float) -> None:
         """Hold each chunk back for so many seconds, in both directions."""
@@ -146,7 +158,7 @@ class Proxy:
 
     async def _carry(self, link: _Link, readers: dict[Direction, asyncio.StreamReader]) -> None:
         self._links.add(link)
-        pumps = [self._pump(readers[way], link.writers[way], way) for way in Direction]
+        pumps = [self._pump(readers[way], link, way) for way in Direction]
         pumping = link.pumps = asyncio.gather(*pumps)
         try:
             with contextlib.suppress(asyncio.CancelledError, OSError):
@@ -155,15 +167,11 @@ class Proxy:
             link.abort()
             self._links.discard(link)
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
-    ) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, link: _Link, direction: Direction) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):
             if self._latency:
                 await asyncio.sleep(self._latency)
             await self._gates[direction].wait()
-            writer.write(chunk)
-            await writer.drain()
+            await link.write(direction, chunk)
         await self._gates[direction].wait()
-        if not writer.is_closing():
-            writer.write_eof()
+        link.end(direction)

@@ -104,6 +104,17 @@ async def test_half_close_ends_one_direction_only(proxy: Proxy, client: Client) 
     assert await client.hear() == b"bye"
 
 
+async def test_what_comes_behind_the_end_of_a_stream_goes_nowhere(
+    proxy: Proxy, client: Client
+) -> None:
+    """A client that goes on speaking is not heard, and not reset for it."""
+    proxy.half_close(Direction.TO_SERVICE)
+    client.say(b"too late")
+    assert await client.hear() == b"bye"
+    client.say(b"still there?")
+    assert await client.hear() == b""
+
+
 async def test_latency_holds_each_chunk_back(proxy: Proxy, client: Client) -> None:
     """An answer takes the latency of both ways."""
     proxy.latency(0.1)

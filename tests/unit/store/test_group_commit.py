@@ -293,6 +293,70 @@ async def test_a_server_that_falls_silent_is_unavailable_and_serves_again_when_i
         await behind.close()
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("sqlstate", ["53100", "53200", "53300", "57P01", "57P03", "58030"])
+async def test_a_server_without_room_is_unavailable_and_nobody_is_a_culprit(
+    store: SqlStore, sqlstate: str
+) -> None:
+    """Disk full, out of memory or of connections, shutting down, starting up, an I/O error."""
+    epoch = await taken(store)
+    async with store.database.writing() as connection:
+        await connection.execute(text(_TROUBLE.format(sqlstate=sqlstate)))
+        await connection.execute(text(_IN_TROUBLE))
+    part = a_part(ALPHA, epoch, an_input())
+    with pytest.raises(StoreUnavailableError):
+        await store.commit([part])
+    async with store.database.writing() as connection:
+        await connection.execute(text("DROP TRIGGER trouble ON inputs"))
+    assert await store.commit([part]) == [CommitResult.COMMITTED]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+async def test_a_store_whose_server_is_silent_is_closed_all_the_same(store: SqlStore) -> None:
+    """A worker that is told to stop must end, also while its database says nothing."""
+    url = store.database.writer.url.render_as_string(hide_password=False)
+    async with Proxy.before(url) as proxy:
+        behind = await open_store(proxy.address(url))
+        await taken(behind)
+        proxy.stall()
+        async with asyncio.timeout(10):
+            await behind.close()
+
+
+_TROUBLE = """
+CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{sqlstate}'; END $$
+"""
+_IN_TROUBLE = "CREATE TRIGGER trouble BEFORE INSERT ON inputs EXECUTE FUNCTION trouble()"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+async def test_a_server_out_of_connections_is_unavailable_and_serves_again(store: SqlStore) -> None:
+    await taken(store)
+    role = f"role_{new_id().hex}"
+    async with store.database.writing() as connection:
+        for statement in (
+            f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 1",
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        ):
+            await connection.execute(text(statement))
+    url = store.database.writer.url.set(username=role, password="x")
+    limited = await open_store(url.render_as_string(hide_password=False))
+    async with limited.database.reading() as connection:
+        await connection.execute(text("SELECT 1"))
+        with pytest.raises(StoreUnavailableError):
+            await taken(limited)
+    await limited.database.reader.dispose()
+    assert await taken(limited) == 2
+    await limited.close()
+    async with store.database.writing() as connection:
+        await connection.execute(text(f"DROP OWNED BY {role}"))
+        await connection.execute(text(f"DROP ROLE {role}"))
+
+
 async def _serves(store: SqlStore) -> bool:
     try:
         return await taken(store) > 0
