@@ -1,0 +1,90 @@
+"""Rendering: templates, filled; and the part of a page that is fetched again while it is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from worker.clock import now
+from worker.console import wording
+from worker.console.guard import FORM_TOKEN, address_of, visit_of
+from worker.console.session import Keys
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+FRAGMENT: Final = "x-fragment"
+"""The header with which a page's script asks for the live part alone."""
+
+PAUSED: Final = "paused"
+"""The field of an address that stops a page from being fetched again."""
+
+
+class Rendering:
+    """Fills templates. Every value is made inert and escaped, whatever the template says."""
+
+    __slots__ = ("_environment", "_keys")
+
+    def __init__(self, keys: Keys, namespace: str) -> None:
+        self._keys = keys
+        self._environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            finalize=wording.shown,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(
+            away=wording.away,
+            counted=wording.counted,
+            fields=wording.fields,
+            number=wording.number,
+            since=wording.since,
+            size=wording.size,
+            span=wording.span,
+            stamp=wording.stamp,
+        )
+        self._environment.globals.update(namespace=namespace)
+
+    def page(
+        self,
+        request: Request,
+        name: str,
+        *,
+        status: int = 200,
+        live: bool = False,
+        **values: Any,  # noqa: ANN401  # whatever the template wants
+    ) -> Response:
+        """Fill a page, or its block ``live`` if that is all that is asked for.
+
+        Args:
+            request: Who asks for what.
+            name: The template.
+            status: The status of the answer.
+            live: Whether the page changes by itself and is fetched again while it is shown.
+            values: What the template wants to know.
+        """
+        is_paused = PAUSED in request.query_params
+        known = {**self._known(request), "is_live": live, "is_paused": is_paused, **values}
+        template = self._environment.get_template(name)
+        if live and FRAGMENT in request.headers:
+            context = template.new_context(known)
+            return HTMLResponse("".join(template.blocks["live"](context)), status)
+        return HTMLResponse(template.render(known), status)
+
+    def _known(self, request: Request) -> dict[str, Any]:
+        visit = visit_of(request)
+        token = "" if visit.session is None else self._keys.form_token(visit.session)
+        pause = {} if PAUSED in request.query_params else {PAUSED: "yes"}
+        return {
+            "now": now(),
+            "who": visit.who,
+            "form_field": FORM_TOKEN,
+            "form_token": token,
+            "path": request.scope["path"],
+            "here": address_of(request),
+            "toggled": address_of(request, PAUSED, **pause),
+        }
