@@ -22,6 +22,13 @@ Tally = Mapping[str, int]
 """How many letters came to what, so far."""
 
 
+class Verb(enum.StrEnum):
+    """What can be done to many letters."""
+
+    REDRIVE = "redrive"
+    DISCARD = "discard"
+
+
 class Stage(enum.StrEnum):
     """How far a bulk act is."""
 
@@ -37,7 +44,7 @@ class BulkAct:
 
     Attributes:
         id: Its id.
-        verb: What is done, as in ``redrive``.
+        verb: What is done.
         total: How many letters it is about.
         who: Who does it.
         back: The address of the page that shows those letters.
@@ -49,7 +56,7 @@ class BulkAct:
     """
 
     id: UUID
-    verb: str
+    verb: Verb
     total: int
     who: str
     back: str

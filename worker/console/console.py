@@ -10,15 +10,12 @@ from uuid import UUID
 from store.overview import Overviews
 from store.ports import WorkerPresence
 from store.sql import SqlStore
-from worker.broker.topology import Layout, Topology
 from worker.console.broker import Broker
 from worker.console.bulk import BulkActs
 from worker.console.rendering import Rendering
 from worker.console.session import Keys
 from worker.dead_letters.dry_run import Rehearsal
 from worker.dead_letters.redrive import Redriver
-from worker.settings import Settings
-from worker.wiring import driver_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +25,10 @@ class Console:
     Attributes:
         clock: Tells the moment.
         new_id: Makes ids.
-        worker_ttl: A worker that was silent for so long is taken for dead.
+        operator: Who acts, if they do not say who they are.
         cookie: The name of the session's cookie; cookies do not tell ports apart, so it does.
+        worker_ttl: A worker that was silent for so long is taken for dead.
+        max_message_bytes: The largest body that a worker takes.
     """
 
     store: SqlStore
@@ -42,21 +41,11 @@ class Console:
     rendering: Rendering
     clock: Callable[[], datetime]
     new_id: Callable[[], UUID]
+    operator: str
     cookie: str
     worker_ttl: timedelta
+    max_message_bytes: int
 
     def is_alive(self, worker: WorkerPresence) -> bool:
         """Tell whether a worker has said so lately."""
         return worker.heartbeat_at >= self.clock() - self.worker_ttl
-
-
-def topology_of(settings: Settings) -> Topology:
-    """Name what is on the broker."""
-    return Topology(settings.namespace, Layout.parse(settings.layout))
-
-
-def rehearsal_of(settings: Settings, store: SqlStore) -> Rehearsal:
-    """Make a dry run as a worker of these settings would do it."""
-    return Rehearsal(
-        store, topology_of(settings), driver_options(settings), settings.max_message_bytes
-    )

@@ -3,7 +3,8 @@
 - On loopback only requests for a loopback name are answered: another name that leads here is
   DNS rebinding, a foreign page that wants to read.
 - Other sites may link here and nothing else.
-- Reading is free on loopback alone; everything else needs a session that has shown the token.
+- Reading, payloads aside, is free on loopback alone; everything else needs a session, which begins
+  with the token.
 - Every change carries its session's form token.
 """
 
@@ -21,7 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.console.session import Keys, Session
 
-MOST_FORM_BYTES: Final = 64 * 1024
+MOST_FORM_BYTES: Final = 4 * 1024 * 1024
+"""A body of 1 MiB that is edited, as a form writes it."""
+
 SIGN_IN: Final = "/sign-in"
 STATIC: Final = "/static/"
 FORM_TOKEN: Final = "form_token"  # noqa: S105  # a field's name
@@ -47,14 +50,14 @@ HEADERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request, as far as the guard knows it; pages find it in ``request.state.visit``."""
+    """One request, as far as the guard knows it: whose it is, and the form that it carries."""
 
     session: Session | None
     form: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def who(self) -> str | None:
-        """The operator's name; None for everybody who has not shown the token."""
+        """The operator's name; None for somebody who has not shown the token."""
         return self.session.who if self.session else None
 
 
@@ -102,7 +105,7 @@ class Guard:
         # The path as it is routed by: request.url is put together with what the Host header says.
         path: str = request.scope["path"]
         is_public = path == SIGN_IN or path.startswith(STATIC)
-        if is_public or (session is not None and session.who is not None):
+        if is_public or session is not None:
             return None
         if request.method not in _READS:
             return _refused(403, "Sign in first: changes need the token.")
@@ -120,6 +123,9 @@ class Guard:
         if body is None:
             return _refused(413, f"Expected at most {MOST_FORM_BYTES} bytes.")
         form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        # Whoever can sign in has the token: nobody else gains by having it done for them.
+        if request.scope["path"] == SIGN_IN:
+            return form
         if session is None or not self.keys.is_form_token(session, form.get(FORM_TOKEN, "")):
             return _refused(403, "This form is not of your session, or too old: load it again.")
         return form
@@ -127,7 +133,7 @@ class Guard:
 
 def to_sign_in(request: Request) -> Response:
     """Send a browser to the page for signing in, and back afterwards."""
-    return RedirectResponse(f"{SIGN_IN}?next={quote(address_of(request), safe='')}", 303)
+    return RedirectResponse(f"{SIGN_IN}?{urlencode({'next': address_of(request)})}", 303)
 
 
 def address_of(request: Request, *without: str, **more: str) -> str:
@@ -135,7 +141,9 @@ def address_of(request: Request, *without: str, **more: str) -> str:
 
     Only its path and query: what the Host header says is anybody's.
     """
-    kept = [(name, text) for name, text in request.query_params.multi_items() if name not in without]
+    kept = [
+        (name, text) for name, text in request.query_params.multi_items() if name not in without
+    ]
     query = urlencode([*kept, *more.items()])
     path = quote(request.scope["path"], safe="/")
     return f"{path}?{query}" if query else path

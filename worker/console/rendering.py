@@ -18,12 +18,9 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 FRAGMENT: Final = "x-fragment"
 """The header with which a page's script asks for the live part alone."""
 
-PAUSED: Final = "paused"
-"""The field of an address that stops a page from being fetched again."""
-
 
 class Rendering:
-    """Fills templates. Every value is made inert and escaped, whatever the template says."""
+    """Fills templates; every value is made inert and escaped, whatever the template says."""
 
     __slots__ = ("_environment", "_keys")
 
@@ -38,16 +35,17 @@ class Rendering:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            away=wording.away,
+            away=lambda moment: wording.away(moment, now()),
             counted=wording.counted,
             fields=wording.fields,
             number=wording.number,
-            since=wording.since,
             size=wording.size,
-            span=wording.span,
+            span=lambda moment: wording.span((now() - moment).total_seconds()),
             stamp=wording.stamp,
         )
-        self._environment.globals.update(namespace=namespace)
+        # Not imported by the templates: a block that is filled alone would not have them.
+        ui = self._environment.get_template("ui.html").module
+        self._environment.globals.update(namespace=namespace, ui=ui)
 
     def page(
         self,
@@ -67,8 +65,7 @@ class Rendering:
             live: Whether the page changes by itself and is fetched again while it is shown.
             values: What the template wants to know.
         """
-        is_paused = PAUSED in request.query_params
-        known = {**self._known(request), "is_live": live, "is_paused": is_paused, **values}
+        known = {**self._known(request), "is_live": live, **values}
         template = self._environment.get_template(name)
         if live and FRAGMENT in request.headers:
             context = template.new_context(known)
@@ -78,13 +75,10 @@ class Rendering:
     def _known(self, request: Request) -> dict[str, Any]:
         visit = visit_of(request)
         token = "" if visit.session is None else self._keys.form_token(visit.session)
-        pause = {} if PAUSED in request.query_params else {PAUSED: "yes"}
         return {
-            "now": now(),
             "who": visit.who,
             "form_field": FORM_TOKEN,
             "form_token": token,
             "path": request.scope["path"],
             "here": address_of(request),
-            "toggled": address_of(request, PAUSED, **pause),
         }

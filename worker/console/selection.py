@@ -17,6 +17,7 @@ from store.dead_letters import LetterFilter
 from worker.moments import moment
 
 ANY: Final = "any"
+_DIGITS: Final = 9
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
 
 E = TypeVar("E", bound=enum.StrEnum)
@@ -99,6 +100,21 @@ def choice(
         return kinds(text)
     except ValueError as error:
         raise FieldError(field, f"expected one of {', '.join(kinds)}") from error
+
+
+def number(given: Mapping[str, str], field: str, *, least: int) -> int | None:
+    """Read a whole number; None if the field is absent or empty.
+
+    Raises:
+        FieldError: It is none, or too small.
+    """
+    text = given.get(field, "").strip()
+    if not text:
+        return None
+    # int() takes as long as it likes over a very long one, and then refuses.
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) < least:
+        raise FieldError(field, f"expected a whole number, at least {least}")
+    return int(text)
 
 
 def runtime_of(text: str) -> RuntimeId:

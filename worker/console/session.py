@@ -30,12 +30,12 @@ class Session(msgspec.Struct, frozen=True):
     Attributes:
         nonce: Makes it different from all others.
         until: When it ends, in seconds of the epoch.
-        who: The name of the operator; None for a guest, who has not shown the token yet.
+        who: The name of the operator, as they say it.
     """
 
     nonce: str
     until: int
-    who: str | None = None
+    who: str
 
 
 _decoder: Final = msgspec.json.Decoder(Session)
@@ -46,8 +46,8 @@ def generated_token() -> str:
     return secrets.token_urlsafe(24)
 
 
-def begun(now: float, who: str | None = None) -> Session:
-    """Begin a session, of a guest or of an operator."""
+def begun(now: float, who: str) -> Session:
+    """Begin the session of somebody who has shown the token."""
     return Session(secrets.token_urlsafe(12), int(now) + LIFETIME_SECONDS, who)
 
 

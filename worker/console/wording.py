@@ -48,11 +48,6 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{first} {small} {small_unit}" if small else first
 
 
-def since(moment: datetime, now: datetime) -> str:
-    """Say how long ago."""
-    return span((now - moment).total_seconds())
-
-
 def away(moment: datetime, now: datetime) -> str:
     """Say how far a moment is, before or after now."""
     seconds = (moment - now).total_seconds()
