@@ -40,13 +40,7 @@ async def operator(deployment: Deployment, store: SqlStore) -> AsyncIterator[Ope
 @pytest.fixture
 def variables(deployment: Deployment) -> dict[str, str]:
     """What the console is told."""
-    return {
-        "MEERKAT_AMQP_URL": deployment.amqp_url,
-        "MEERKAT_NAMESPACE": deployment.namespace,
-        "MEERKAT_DATABASE_URL": deployment.database_url,
-        "MEERKAT_LOG_LEVEL": "debug",
-        "LOGNAME": "ada",
-    }
+    return {**deployment.variables, "MEERKAT_LOG_LEVEL": "debug"}
 
 
 @pytest.fixture
