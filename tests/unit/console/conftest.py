@@ -16,18 +16,11 @@ import pytest
 from store import migrations
 from store.open import open_store
 from store.sql import SqlStore
-from tests.support.place import SECRET, Place, furnished
-from worker.broker.link import Link
-from worker.console.app import application
+from tests.support.consoles import ADDRESS, TOKEN, console_on, visiting
+from tests.support.place import Place, furnished
 from worker.console.console import Console
 from worker.console.guard import LOOPBACK_NAMES
-from worker.console.service import Place as Address
-from worker.console.service import console
-from worker.console.session import Keys
-from worker.settings import Settings
 
-TOKEN = "a token of sixteen letters"
-ADDRESS = "http://127.0.0.1:8081"
 _FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
 
@@ -84,9 +77,7 @@ async def store(place: Place) -> AsyncIterator[SqlStore]:
 @pytest.fixture
 async def parts(store: SqlStore) -> AsyncIterator[Console]:
     """The console's parts."""
-    settings = Settings(amqp_url=f"amqp://u:{SECRET}@127.0.0.1:1/")
-    link = Link(settings.amqp_url, "test")
-    made = console(settings, store, link, Keys(TOKEN), Address("127.0.0.1", 8081, TOKEN, "ada"))
+    made = console_on(store)
     yield made
     await made.acts.close()
 
@@ -100,8 +91,7 @@ async def visit(parts: Console) -> AsyncIterator[Visit]:
     async with AsyncExitStack() as stack:
 
         def made(names: frozenset[str] | None = LOOPBACK_NAMES, address: str = ADDRESS) -> Visitor:
-            transport = httpx.ASGITransport(application(parts, names))
-            client = httpx.AsyncClient(transport=transport, base_url=address)
+            client = visiting(parts, names, address)
             stack.push_async_callback(client.aclose)
             return Visitor(client)
 

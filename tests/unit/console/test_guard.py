@@ -5,8 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from tests.support.consoles import TOKEN
 from tests.support.place import Place
-from tests.unit.console.conftest import TOKEN, Visit, Visitor
+from tests.unit.console.conftest import Visit, Visitor
 from worker.console.guard import HEADERS
 
 PAGES = ("/", "/runtimes", "/runtimes/agent-1", "/dead-letters", "/dead-letters/list")

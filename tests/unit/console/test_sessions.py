@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.unit.console.conftest import TOKEN, Visitor
+from tests.support.consoles import TOKEN
+from tests.unit.console.conftest import Visitor
 from worker.console.session import LIFETIME_SECONDS, Keys, TokenError, begun, generated_token
 
 NOW = 1_800_000_000.0
