@@ -38,6 +38,7 @@ class Rendering:
             away=lambda moment: wording.away(moment, now()),
             counted=wording.counted,
             fields=wording.fields,
+            linked=wording.linked,
             number=wording.number,
             size=wording.size,
             span=lambda moment: wording.span((now() - moment).total_seconds()),

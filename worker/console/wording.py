@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from worker.masking import masked_fields
 from worker.terminal import inert
@@ -16,6 +17,7 @@ _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
 _KIB: Final = 1024
+_LETTER: Final = re.compile(r"dead letter ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 def shown(value: Any) -> Any:  # noqa: ANN401  # whatever a template puts out
@@ -29,6 +31,12 @@ def shown(value: Any) -> Any:  # noqa: ANN401  # whatever a template puts out
             return str(value.value)
         case _:
             return inert(str(value))
+
+
+def linked(sentence: str) -> Markup:
+    """Lead from a sentence to the dead letter that it names."""
+    link = r'dead letter <a href="/dead-letters/\1">\1</a>'
+    return Markup(_LETTER.sub(link, str(escape(inert(sentence)))))  # noqa: S704  # escaped before
 
 
 def span(seconds: float) -> str:

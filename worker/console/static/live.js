@@ -7,9 +7,12 @@
   const bar = document.getElementById("refresh");
   if (!live || !bar) return;
 
+  // Milliseconds between two looks: longer if the answer takes long, or does not come.
   const EVERY = 2000;
   const SELDOM = 30000;
+  const PATIENCE = 10;
   let wait = EVERY;
+  let isAway = false;
   let timer = 0;
   let paused = false;
 
@@ -23,7 +26,7 @@
   function say() {
     button.textContent = paused ? "Go on" : "Pause";
     if (paused) status.textContent = "Paused.";
-    else status.textContent = wait > EVERY ? "No answer; trying again." : "Live.";
+    else status.textContent = isAway ? "No answer; trying again." : "Live.";
   }
 
   // What has the focus keeps it, and what was opened stays open, when their like is there again.
@@ -46,13 +49,16 @@
   }
 
   async function refresh() {
+    const began = performance.now();
     try {
       const answer = await fetch(location.href, { headers: { "x-fragment": "live" } });
       if (!answer.ok || answer.redirected) throw new Error(answer.status);
       const html = await answer.text();
       if (!paused && !isBusy()) replace(html);
-      wait = EVERY;
+      isAway = false;
+      wait = Math.max(EVERY, PATIENCE * (performance.now() - began));
     } catch {
+      isAway = true;
       wait = Math.min(wait * 2, SELDOM);
     }
     say();
