@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 from playwright.async_api import (
     Browser,
@@ -21,8 +21,21 @@ from playwright.async_api import (
 from tests.support.commands import ROOT, finish, start
 from worker.sandbox.install import Software, ensure
 
-WIDE: Final[ViewportSize] = {"width": 1180, "height": 800}
-NARROW: Final[ViewportSize] = {"width": 360, "height": 740}
+
+class Look(enum.StrEnum):
+    """How a page is looked at."""
+
+    WIDE = "wide"
+    NARROW = "narrow"
+    DARK = "dark"
+
+    @property
+    def size(self) -> ViewportSize:
+        """What it has room in."""
+        narrow: ViewportSize = {"width": 360, "height": 740}
+        return narrow if self is Look.NARROW else {"width": 1180, "height": 800}
+
+
 SCREENSHOTS = ROOT / "screenshots"
 """Kept for people to look at; not part of the project."""
 
@@ -70,13 +83,17 @@ class Tab:
     """
 
     page: Page
-    name: str
     complaints: list[str] = field(default_factory=list)
+
+    async def look(self, look: Look) -> None:
+        """Look at the page in another way."""
+        await self.page.set_viewport_size(look.size)
+        await self.page.emulate_media(color_scheme="dark" if look is Look.DARK else "light")
 
     async def screenshot(self, of: str) -> None:
         """Keep what is to be seen."""
         SCREENSHOTS.mkdir(exist_ok=True)
-        await self.page.screenshot(path=SCREENSHOTS / f"{of}-{self.name}.png", full_page=True)
+        await self.page.screenshot(path=SCREENSHOTS / f"{of}.png", full_page=True)
 
     def watch(self) -> None:
         """Note everything that displeases, from now on."""
@@ -98,19 +115,12 @@ def _foreign(request: Request) -> list[str]:
 
 
 @asynccontextmanager
-async def tab(
-    browser: Browser, *, narrow: bool = False, dark: bool = False, scripts: bool = True
-) -> AsyncIterator[Tab]:
-    """Open a tab of a new profile; nothing that its pages do may displease the browser."""
-    context = await browser.new_context(
-        viewport=NARROW if narrow else WIDE,
-        color_scheme="dark" if dark else "light",
-        java_script_enabled=scripts,
-    )
+async def tab(browser: Browser, *, scripts: bool = True) -> AsyncIterator[Tab]:
+    """Open a tab of a new profile; nothing in it may displease."""
+    context = await browser.new_context(viewport=Look.WIDE.size, java_script_enabled=scripts)
     context.set_default_timeout(20_000)
     page = await context.new_page()
-    words = (("narrow", narrow), ("dark", dark), ("plain", not scripts))
-    made = Tab(page, "-".join(word for word, is_so in words if is_so) or "wide")
+    made = Tab(page)
     made.watch()
     try:
         yield made
