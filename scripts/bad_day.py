@@ -178,7 +178,7 @@ async def main() -> None:
             await stack.enter_async_context(deployment.worker())
             console = await stack.enter_async_context(served(**deployment.variables))
             chromium = await stack.enter_async_context(browser())
-            page = await chromium.new_page(viewport={"width": 960, "height": 600})
+            page = await chromium.new_page(viewport={"width": 1080, "height": 680})
             await page.goto(console.sign_in)
             day = BadDay(deployment, store, console, page)
             stack.push_async_callback(day.executor.aclose)

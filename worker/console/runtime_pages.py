@@ -105,6 +105,7 @@ class RuntimePages:
             wanted=wanted,
             order=order,
             states=list(RuntimeState),
+            most=ROWS,
             next_page=lines.next and address_of(request, AFTER, after=lines.next),
             is_first=AFTER not in given,
         )
