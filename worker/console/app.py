@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +18,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from store.errors import DamagedRowError, StoreError
 from store.paging import CursorError
 from worker.broker.errors import BrokerError
-from worker.console.bulk import Verb
 from worker.console.bulk_pages import BulkPages
 from worker.console.console import Console
 from worker.console.guard import STATIC, Guard
@@ -34,19 +32,6 @@ from worker.masking import masked
 ASSETS: Final = Path(__file__).parent / "static"
 
 log = Logger(__name__)
-
-
-class _VerbInPath(Convertor[Verb]):
-    regex = "|".join(Verb)
-
-    def convert(self, value: str) -> Verb:
-        return Verb(value)
-
-    def to_string(self, value: Verb) -> str:
-        return value.value
-
-
-register_url_convertor("verb", _VerbInPath())
 
 
 def application(console: Console, names: frozenset[str] | None) -> ASGIApp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
@@ -31,15 +32,15 @@ class BulkPages:
 
     def routes(self) -> list[Route]:
         """Where it is done, and watched."""
-        verbs = "/dead-letters/{verb:verb}"
+        asked = [(verb, f"/dead-letters/{verb}") for verb in Verb]
         return [
-            Route(verbs, self.ask),
-            Route(verbs, self.begin, methods=["POST"]),
+            *(Route(path, partial(self.ask, verb)) for verb, path in asked),
+            *(Route(path, partial(self.begin, verb), methods=["POST"]) for verb, path in asked),
             Route("/acts/{act_id:uuid}", self.watch),
             Route("/acts/{act_id:uuid}/stop", self.stop, methods=["POST"]),
         ]
 
-    async def ask(self, request: Request) -> Response:
+    async def ask(self, verb: Verb, request: Request) -> Response:
         """Say how many letters it would be, and ask."""
         if visit_of(request).who is None:
             return to_sign_in(request)
@@ -48,16 +49,15 @@ class BulkPages:
         return self.console.rendering.page(
             request,
             "confirm.html",
-            verb=request.path_params["verb"],
+            verb=verb,
             selection=selection,
             count=await self.console.store.dead_letters.count(wanted),
         )
 
-    async def begin(self, request: Request) -> Response:
+    async def begin(self, verb: Verb, request: Request) -> Response:
         """Begin it in the background."""
         console = self.console
         form = visit_of(request).form
-        verb: Verb = request.path_params["verb"]
         selection = Selection.of({**form, "status": ""})
         wanted = selection.wanted(console.clock())
         limit = number(form, "limit", least=1)
