@@ -126,7 +126,7 @@ async def tab(browser: Browser, *, scripts: bool = True) -> AsyncIterator[Tab]:
         yield made
     finally:
         await context.close()
-    assert made.complaints == []
+    assert made.complaints == [], made.complaints
 
 
 @asynccontextmanager
