@@ -138,7 +138,7 @@ async def served(*arguments: str, **variables: str) -> AsyncIterator[Served]:
         async with asyncio.timeout(30):
             said = [(await process.stdout.readline()).decode() for _ in range(3)]
         greeting = _GREETING.search("".join(said))
-        assert greeting is not None, (await finish(process)).err
+        assert greeting is not None, f"it said where it is in other words, or not at all: {said}"
         yield Served(greeting["address"], greeting["sign_in"], process)
     finally:
         if process.returncode is None:
