@@ -36,7 +36,7 @@ sandbox: venv ## a broker, a worker and the echo agent until Ctrl-C, to try thin
 	@$(BIN)/meerkat-worker sandbox
 
 test: venv ## everything that must hold before a change goes in
-	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql
+	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql chromium
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
@@ -69,5 +69,5 @@ docs: venv ## write again what is generated: schemas, settings, commands, state 
 	@$(PYTHON) -m worker.documentation
 
 clean: ## remove what was built and cached; keeps .venv and demo databases
-	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist screenshots
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

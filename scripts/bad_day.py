@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
+from playwright.async_api import Page
 from uuid_utils.compat import uuid7
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from schemas.dead_letters import DeadLetterReason, DeadLetterStatus  # noqa: E402
 from store.dead_letters import Letter, LetterFilter  # noqa: E402
 from store.sql import SqlStore  # noqa: E402
+from tests.support.browsing import Served, browser, served  # noqa: E402
 from tests.support.commands import meerkat  # noqa: E402
 from tests.support.deployment import Deployment  # noqa: E402
 from tests.support.eventually import eventually  # noqa: E402
@@ -32,6 +34,7 @@ from worker.sandbox import start_rabbitmq  # noqa: E402
 
 TEMPLATE = ROOT / "scripts" / "bad-day.md"
 PAGE = ROOT / "docs" / "dead-letters.md"
+PICTURES = ROOT / "docs" / "images"
 DIRECTIVE = re.compile(r"^\{\{(\w+): (.*)\}\}\n", re.MULTILINE)
 CUSTOMER = {"name": "Ada", "api_key": "sk-live-0451"}
 
@@ -42,6 +45,8 @@ class BadDay:
 
     deployment: Deployment
     store: SqlStore
+    console: Served
+    page: Page
     executor: AsyncExitStack = field(default_factory=AsyncExitStack)
     names: dict[str, str] = field(default_factory=dict)
 
@@ -102,15 +107,16 @@ class BadDay:
             str(self.deployment.directory / word) if word.endswith(".json") else word
             for word in words
         ]
-        variables = {
-            "MEERKAT_AMQP_URL": self.deployment.amqp_url,
-            "MEERKAT_DATABASE_URL": self.deployment.database_url,
-            "MEERKAT_NAMESPACE": self.deployment.namespace,
-            "LOGNAME": "ada",
-        }
-        ended = await meerkat(*there, **variables)
+        ended = await meerkat(*there, **self.deployment.variables)
         said = "\n".join(line.rstrip() for line in (ended.out + ended.err).splitlines())
         return f"```console\n$ meerkat-worker {typed}\n{said.strip()}\n```\n"
+
+    async def picture(self, what: str) -> str:
+        """Take a picture of a page of the console, by its name, address and description."""
+        name, path, alternative = (part.strip() for part in what.split("|"))
+        await self.page.goto(self.console.address + path.format(**self.names))
+        await self.page.screenshot(path=PICTURES / f"{name}.png")
+        return f"![{alternative}](images/{name}.png)\n"
 
     async def _perform(self, executor: str) -> None:
         await self.executor.aclose()
@@ -156,7 +162,8 @@ async def written(template: str, day: BadDay) -> str:
             act: Callable[[], Awaitable[None]] = getattr(day, what)
             await act()
         else:
-            parts.append(await (day.run if kind == "run" else day.file)(what))
+            tell: Callable[[str], Awaitable[str]] = getattr(day, kind)
+            parts.append(await tell(what))
     return "".join([*parts, template[end:]])
 
 
@@ -169,7 +176,11 @@ async def main() -> None:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(deployment.store())
             await stack.enter_async_context(deployment.worker())
-            day = BadDay(deployment, store)
+            console = await stack.enter_async_context(served(**deployment.variables))
+            chromium = await stack.enter_async_context(browser())
+            page = await chromium.new_page(viewport={"width": 1080, "height": 680})
+            await page.goto(console.sign_in)
+            day = BadDay(deployment, store, console, page)
             stack.push_async_callback(day.executor.aclose)
             PAGE.write_text(await written(TEMPLATE.read_text(), day))
 

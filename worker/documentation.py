@@ -62,6 +62,12 @@ def configuration() -> str:
         "",
         *_grid("Variable", "Default", "Unit", "Meaning", rows=_settings()),
         "",
+        "## Console",
+        "",
+        "Of `console` alone, beside those settings that it shares.",
+        "",
+        *_grid("Variable", "Flag", "Default", "Meaning", rows=_console()),
+        "",
         "## Metrics",
         "",
         "Served at `/metrics` on `MEERKAT_HEALTH_PORT`, beside `/live` and `/ready`.",
@@ -97,6 +103,15 @@ def command_line() -> str:
 def _settings() -> Iterator[tuple[str, ...]]:
     for setting in catalogue().values():
         yield f"`{setting.variable}`", f"`{setting.default}`", setting.unit, setting.doc
+
+
+def _console() -> Iterator[tuple[str, ...]]:
+    root: Any = typer.main.get_command(app)
+    for param in _loaded(root.commands["console"]).params:
+        if getattr(param, "envvar", None):
+            default = "none" if param.default is None else str(param.default)
+            help_text = str(getattr(param, "help", ""))
+            yield f"`{param.envvar}`", f"`{param.opts[0]}`", f"`{default}`", help_text
 
 
 def _metrics() -> Iterator[tuple[str, ...]]:
@@ -156,6 +171,8 @@ def _meaning(param: Any) -> str:  # noqa: ANN401  # the same
     default = param.default
     if isinstance(default, str | int | float) and not isinstance(default, bool):
         parts.append(f"Default: `{default}`.")
+    if param.envvar:
+        parts.append(f"Also `{param.envvar}`.")
     return " ".join(part for part in parts if part)
 
 

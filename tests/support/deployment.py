@@ -43,6 +43,16 @@ class Deployment:
         """Make the database."""
         await asyncio.to_thread(migrations.upgrade, self.database_url)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a command of an operator, ada, is told."""
+        return {
+            "MEERKAT_AMQP_URL": self.amqp_url,
+            "MEERKAT_DATABASE_URL": self.database_url,
+            "MEERKAT_NAMESPACE": self.namespace,
+            "LOGNAME": "ada",
+        }
+
     def client(self) -> Client:
         """A client, to be entered."""
         return Client(

@@ -39,3 +39,12 @@ def test_every_reason_has_its_row_and_every_end_its_word() -> None:
         assert f"\n| `{reason}` |" in GUIDE
     for status in DeadLetterStatus:
         assert status in GUIDE
+
+
+def test_every_picture_is_there_small_and_described() -> None:
+    """They are taken on the same day as the rest, and light enough to be committed."""
+    pictures = re.findall(r"!\[(.*)\]\((.*)\)", GUIDE)
+    assert len(pictures) == TEMPLATE.count("{{picture:") > 0
+    for described, path in pictures:
+        assert described
+        assert 0 < (ROOT / "docs" / path).stat().st_size < 150_000

@@ -16,6 +16,7 @@ KNOWN: Final = {
     "worker.broker.errors.BrokerError": ExitCode.UNUSABLE,
     "worker.execution.errors.ExecutorError": ExitCode.UNUSABLE,
     "worker.driver.replay.ReplayError": ExitCode.UNUSABLE,
+    "worker.console.session.TokenError": ExitCode.UNUSABLE,
     "worker.listening.PortError": ExitCode.UNUSABLE,
     "worker.sandbox.unavailable.ServiceUnavailable": ExitCode.UNUSABLE,
     "worker.settings.SettingsError": ExitCode.UNUSABLE,

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 import click
@@ -21,7 +21,7 @@ from rich.progress import Progress as Bar
 
 from schemas.ids import DeadLetterId
 from store.dead_letters import Letter, LetterFilter
-from store.letter_acts import Act, Answer, Edit
+from store.letter_acts import Act, Edit
 from store.sql import SqlStore
 from worker.broker.connection import Connection
 from worker.broker.link import Link
@@ -47,6 +47,7 @@ from worker.clock import new_id, now
 from worker.dead_letters.discard import discard_all
 from worker.dead_letters.edit import EditError, edited
 from worker.dead_letters.redrive import Progress, Redriver
+from worker.dead_letters.words import counts, told
 from worker.exits import ExitCode
 from worker.settings import Settings
 
@@ -236,41 +237,22 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
 
 def _tell(progress: Progress, *, as_json: bool) -> None:
     """Say what was done, and end with a code that says whether it was all of it."""
-    refused = {answer.value: count for answer, count in progress.refused.items()}
-    told = {"redriven": progress.redriven, "waiting": progress.waiting, **refused}
-    _told({**told, "unroutable": progress.unroutable}, as_json=as_json)
+    _told(counts(progress), as_json=as_json)
     if progress.waiting:
         raise Failure(
             ExitCode.NO_ANSWER,
             f"the broker has not confirmed {progress.waiting} messages: they are in the outbox, "
             "and a worker publishes them",
         )
-    if refused or progress.unroutable:
+    if progress.refused or progress.unroutable:
         raise typer.Exit(ExitCode.WRONG)
 
 
-def _told(counts: dict[str, int], *, as_json: bool) -> None:
+def _told(counted: dict[str, int], *, as_json: bool) -> None:
     if as_json:
-        json_line(counts)
-        return
-    shown = [f"{count} {_WORDS[name]}" for name, count in counts.items() if count]
-    text(", ".join(shown) or "nothing was done")
-
-
-_WORDS: Final = {
-    "redriven": "redriven",
-    "waiting": "waiting in the outbox",
-    "unroutable": "not redriven: their queue does not exist",
-    Answer.MISSING: "not there",
-    Answer.NOT_OPEN: "not open: somebody else was faster, or they are settled",
-    Answer.CHANGED: "not redriven: changed meanwhile",
-    Answer.DESTROYED: "not redriven: their runtime is destroyed; discard them",
-    Answer.NOWHERE: "not redriven: they name no runtime, and no queue to go back to",
-    Answer.DAMAGED: "not redriven: their rows cannot be read",
-    "discarded": "discarded",
-    "reopened": "open again",
-    "missing_or_open": "not there, or open",
-}
+        json_line(counted)
+    else:
+        text(told(counted) or "nothing was done")
 
 
 # --- edit ----------------------------------------------------------------------------------------

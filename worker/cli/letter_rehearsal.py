@@ -21,6 +21,7 @@ from worker.cli.output import facts, json_line, table, text
 from worker.cli.reading import opened, the_letter
 from worker.clock import new_id, now
 from worker.dead_letters.dry_run import DryRun, Rehearsal, Verdict
+from worker.dead_letters.words import VERDICTS
 from worker.exits import ExitCode
 from worker.settings import Settings
 from worker.wiring import driver_options
@@ -28,12 +29,6 @@ from worker.wiring import driver_options
 app = typer.Typer()
 
 _COLUMNS: Final = ("letter", "it would be", "reason", "detail", "changes")
-_WORDS: Final = {
-    Verdict.PROCESSED: "processed",
-    Verdict.DIES_AGAIN: "a dead letter again",
-    Verdict.LEAVES: "published",
-    Verdict.REFUSED: "left alone",
-}
 _FINE: Final = (Verdict.PROCESSED, Verdict.LEAVES)
 
 
@@ -107,7 +102,7 @@ def _show(found: list[DryRun]) -> None:
         return
     table("dry run", _COLUMNS, (_row(each) for each in found))
     counts = Counter(each.verdict for each in found)
-    text(", ".join(f"{count} would be {_WORDS[verdict]}" for verdict, count in counts.items()))
+    text(", ".join(f"{count} would be {VERDICTS[verdict]}" for verdict, count in counts.items()))
 
 
 def _show_one(each: DryRun) -> None:
@@ -115,7 +110,7 @@ def _show_one(each: DryRun) -> None:
         "dry run",
         {
             "letter": each.letter_id,
-            "it would be": _WORDS[each.verdict],
+            "it would be": VERDICTS[each.verdict],
             "reason": each.reason,
             "detail": each.detail or None,
             "outcome": None if each.outcome is None else msgspec.to_builtins(each.outcome),
@@ -127,4 +122,4 @@ def _show_one(each: DryRun) -> None:
 
 def _row(each: DryRun) -> tuple[Any, ...]:
     changes = "; ".join(each.changes)
-    return each.letter_id, _WORDS[each.verdict], each.reason, each.detail, changes
+    return each.letter_id, VERDICTS[each.verdict], each.reason, each.detail, changes

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "workers": "Look at the workers that share the queues.",
     "inputs": "Look at the inputs of a runtime.",
     "dead-letters": "Look at messages and inputs that could not be processed, and have them back.",
+    "console": "Serve a web page: runtimes, dead letters, and what can be done about them.",
     "explain": "Say in plain words why a runtime, or one of its inputs, has not moved.",
     "events": "Watch what happens to runtimes.",
     "migrate": "Bring the database's schema to what this version needs.",

@@ -40,6 +40,7 @@ async def _stand(amqp_url: str, screen: Screen) -> ExitCode:
             screen.say("A broker, a worker and the echo agent are running. In another terminal:")
             screen.detail(f". {DIRECTORY}/env")
             screen.detail('meerkat-worker publish prompt ada "hello" --wait 30')
+            screen.detail("meerkat-worker console")
             screen.say(f"Logs and database: {DIRECTORY}/. Ctrl-C ends it.")
             return await _until_first(stop, worker, executor)
 

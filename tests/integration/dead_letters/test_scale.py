@@ -6,9 +6,11 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from schemas.dead_letters import DeadLetterReason
@@ -18,6 +20,7 @@ from store import tables
 from store.codec import Codec
 from store.dead_letters import LetterFilter
 from store.sql import SqlStore
+from tests.support.consoles import console_on, visiting
 from tests.support.operating import Operator
 from tests.support.store import DATABASES, NOW, a_letter, a_message, an_empty_store, new_id
 from worker.broker.connection import Connection
@@ -26,6 +29,9 @@ from worker.dead_letters.redrive import CHUNK_BYTES, Progress
 LETTERS, GROUPS = 100_000, 50
 PROMPTLY = 0.2
 """Seconds in which a person is answered."""
+
+PAGES = ("/runtimes", "/dead-letters", "/dead-letters?status=any", "/dead-letters/list")
+"""Of the console, as they are opened first."""
 
 REASONS = (DeadLetterReason.MALFORMED, DeadLetterReason.CONFLICT, DeadLetterReason.NOT_READY)
 
@@ -55,6 +61,12 @@ async def test_people_who_look_at_very_many_letters_are_answered_promptly(store:
         ),
         "count": lambda: letters.count(LetterFilter()),
     }
+    async with visiting(console_on(store)) as browser:
+        looks |= {page: partial(_loaded, browser, page) for page in PAGES}
+        await _prompt(store, looks)
+
+
+async def _prompt(store: SqlStore, looks: dict[str, Callable[[], Awaitable[Any]]]) -> None:
     embedded = store.database.dialect.name == "sqlite"
     clock = time.process_time if embedded else time.perf_counter
     took = {name: await _best(look, clock) for name, look in looks.items()}
@@ -87,6 +99,10 @@ async def test_memory_stays_flat_however_many_are_redriven(operator: Operator) -
     finally:
         tracemalloc.stop()
     assert peak < 6 * CHUNK_BYTES, f"{peak >> 20} MiB for 75 MiB of bodies"
+
+
+async def _loaded(browser: httpx.AsyncClient, page: str) -> None:
+    assert (await browser.get(page)).status_code == 200
 
 
 async def _inbox(operator: Operator) -> None:

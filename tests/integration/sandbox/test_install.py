@@ -75,6 +75,14 @@ def test_a_service_that_cannot_be_had_is_a_sentence_and_exit_code_2(bare: dict[s
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_a_browser_that_cannot_be_had_is_a_sentence_too(bare: dict[str, str]) -> None:
+    """No address and no container stands for it: it is there, or it is installed."""
+    ended = _ensure(bare, "ensure", "chromium")
+    assert ended.returncode == 2
+    assert "Chromium cannot be had: it is not installed" in ended.stderr
+    assert "apt-get install chromium" in ended.stderr
+
+
 @pytest.mark.parametrize("without_lists", ["0", "1"])
 def test_a_missing_broker_is_installed_and_said_aloud_first(
     bare: dict[str, str], without_lists: str

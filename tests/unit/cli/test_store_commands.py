@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from tests.unit.cli.conftest import HOSTILE, MALFORMED, SECRET, Place, Say
+from tests.support.place import HOSTILE, MALFORMED, SECRET, Place
+from tests.unit.cli.conftest import Say
 
 
 def _inert(said: str) -> bool:
