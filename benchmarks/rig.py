@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
@@ -25,6 +25,7 @@ from benchmarks.messages import prompts, runtime_ids
 from schemas.envelope import MessageType, Registration
 from schemas.ids import RuntimeId
 from schemas.ids import runtime_id as named
+from store.ports import WorkerPresence
 from store.sql import SqlStore
 from tests.support.deployment import Deployment
 from tests.support.eventually import eventually
@@ -41,6 +42,7 @@ CHANNELS: Final = 8
 
 START_SECONDS: Final = 60.0
 WORK_SECONDS: Final = 240.0
+FRESH: Final = timedelta(seconds=3)
 DECOYS: Final = 32
 """Runtimes without messages, by which workers show that they have shared out the queues."""
 
@@ -92,10 +94,15 @@ class Rig:
         )
 
     async def _are_shared_out(self, queues: set[str], workers: int) -> bool:
-        held = [queues.intersection(one.queues) for one in await self.store.workers()]
+        held = [queues.intersection(one.queues) for one in await self._alive()]
         takers = Counter(queue for taken in held for queue in taken)
         once = len(takers) == len(queues) and set(takers.values()) == {1}
         return once and sum(map(bool, held)) == workers
+
+    async def _alive(self) -> list[WorkerPresence]:
+        """Workers whose heartbeat is fresh: one that was killed stays on the list."""
+        fresh = now() - FRESH
+        return [one for one in await self.store.workers() if one.heartbeat_at > fresh]
 
     async def admitted(self) -> int:
         """How many inputs the runtimes have admitted, ever."""

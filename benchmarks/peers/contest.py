@@ -1,0 +1,130 @@
+"""A contest: a peer's processes on a queue that is full when they begin."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from benchmarks.messages import TEXT, runtime_ids
+from benchmarks.peers import work
+from benchmarks.peers.peer import Peer
+from benchmarks.stage import ROOT
+from tests.support.eventually import eventually
+from worker.broker.connection import Connection
+from worker.broker.inspect import queue_facts
+from worker.clock import new_id
+from worker.sandbox import PostgreSQL, drop_database
+
+WORK_SECONDS: Final = 120.0
+END_SECONDS: Final = 15.0
+
+_SPAN: Final = """
+    SELECT count(*) AS done, count(DISTINCT worker) AS workers,
+        max(pg_xact_commit_timestamp(xmin)) - min(began) AS span
+    FROM work
+"""
+
+
+async def rate(peer: Peer, amqp_url: str, server: PostgreSQL, messages: int) -> float:
+    """Messages a second, from the first one taken in hand to the last commit."""
+    database = await server.create_database()
+    plain = urlunsplit(urlsplit(database)._replace(scheme="postgresql"))
+    connection = await asyncpg.connect(plain)
+    await connection.execute(work.TABLE)
+    queue = f"peer-{token_hex(6)}"
+    with tempfile.TemporaryDirectory(prefix="meerkat-bench-") as gate:
+        told = {
+            work.AMQP: amqp_url,
+            work.DATABASE: plain,
+            work.QUEUE: queue,
+            work.CONNECTIONS: str(peer.connections),
+        }
+        await _load(peer, told, messages)
+        async with _running(peer, {**told, work.GATE: gate}, Path(gate) / "peer.log"):
+            await eventually(lambda: _ready(gate) >= peer.gates, WORK_SECONDS, "all are at the gate")
+            (Path(gate) / "open").touch()
+            await eventually(lambda: _done(connection, messages), WORK_SECONDS, "all work is done")
+        await eventually(lambda: _is_empty(amqp_url, queue), END_SECONDS, "all was acked")
+    row = await connection.fetchrow(_SPAN)
+    await connection.close()
+    await drop_database(server.url, database)
+    assert row["done"] == messages, f"{row['done']} rows of {messages}"
+    assert row["workers"] > 1, "one process did it all"
+    return float(messages / row["span"].total_seconds())
+
+
+async def _load(peer: Peer, told: dict[str, str], messages: int) -> None:
+    runtimes = runtime_ids(100)
+    lines = (f"{new_id()}\t{runtimes[n % 100]}\t{TEXT}\n" for n in range(messages))
+    process = await asyncio.create_subprocess_exec(
+        *peer.loading, cwd=ROOT, env={**os.environ, **told}, stdin=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(WORK_SECONDS):
+        await process.communicate("".join(lines).encode())
+    assert process.returncode == 0, f"loading ended with {process.returncode}"
+
+
+@asynccontextmanager
+async def _running(peer: Peer, told: dict[str, str], log: Path) -> AsyncIterator[None]:
+    processes: list[asyncio.subprocess.Process] = []
+    try:
+        with log.open("wb") as out:
+            for command in peer.commands:
+                processes.append(
+                    await asyncio.create_subprocess_exec(
+                        *command,
+                        cwd=ROOT,
+                        env={**os.environ, **told},
+                        stdout=out,
+                        stderr=out,
+                        start_new_session=True,  # a peer and its children end together
+                    )
+                )
+        yield
+    except BaseException:
+        print(log.read_text(errors="replace")[-4_000:])
+        raise
+    finally:
+        await _end(processes)
+
+
+async def _end(processes: Sequence[asyncio.subprocess.Process]) -> None:
+    for process in processes:
+        if process.returncode is None:
+            process.terminate()
+    for process in processes:
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def _ready(gate: str) -> int:
+    return len(list(Path(gate).glob("ready-*")))
+
+
+async def _done(connection: asyncpg.Connection, messages: int) -> bool:
+    await asyncio.sleep(0.1)  # A count costs the server what the peers could use.
+    return bool(await connection.fetchval("SELECT count(*) FROM work") >= messages)
+
+
+async def _is_empty(amqp_url: str, queue: str) -> bool:
+    """Whether every message was acked: after the end of its takers none has come back."""
+    connection = await Connection.open(amqp_url, "benchmark")
+    try:
+        facts = await queue_facts(connection, queue)
+    finally:
+        await connection.close()
+    return facts is not None and facts.ready == 0
