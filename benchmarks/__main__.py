@@ -1,42 +1,60 @@
-"""``python -m benchmarks [admission|driver ...] [--times N] [--messages N]``: how fast, as ratios.
+"""``python -m benchmarks [WHAT ...] [--times N] [--messages N]``: how fast, as ratios.
 
 A table for people on stdout, the same as JSON in ``benchmarks/results/`` (not kept in git). Only
 the ratios of one run mean something: machines differ, and so does one machine from hour to hour.
+``docs/benchmarks.md`` says what each one does.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import platform
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
-import msgspec
-
-from benchmarks import admission, driver
-from worker.cli.output import table
+from benchmarks import admission, driver, history, postgresql, scale, workers
+from benchmarks.report import Report, Rows, show
+from benchmarks.services import Services, services
+from benchmarks.sizes import FULL, TINY, Size
 from worker.sandbox import start_rabbitmq
 
-RESULTS: Final = Path(__file__).parent / "results"
 BASE: Final = "b"
-Rows = list[dict[str, object]]
+
+ALONE: Final[dict[str, Callable[[Size], Report]]] = {
+    "driver": lambda size: Report("driver", "The pure driver", driver_rows(size.times)),
+    "admission": lambda size: Report(
+        "admission", "Admission", admission_rows(size.messages, size.times)
+    ),
+}
+ON_SERVICES: Final[dict[str, Callable[[Services, Size], Report]]] = {
+    "postgresql": postgresql.report,
+    "workers": workers.report,
+    "history": history.report,
+    "scale": scale.report,
+}
 
 
 def main() -> None:
     """Run what was asked for, or everything."""
+    known = [*ALONE, *ON_SERVICES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["admission", "driver", []], metavar="WHAT")
-    parser.add_argument("--times", type=int, default=3, help="rounds, in turn; medians are shown")
-    parser.add_argument("--messages", type=int, default=20_000, help="messages a round")
+    parser.add_argument("what", nargs="*", choices=[*known, []], metavar="WHAT", help=str(known))
+    parser.add_argument("--times", type=int, help="rounds, in turn; medians are shown")
+    parser.add_argument("--messages", type=int, help="messages a round")
+    parser.add_argument("--tiny", action="store_true", help="only prove that it runs")
+    parser.add_argument("--record", action="store_true", help="for docs/benchmarks.md")
     told = parser.parse_args()
-    wanted = told.what or ["driver", "admission"]
-    if "driver" in wanted:
-        _show("driver", "The pure driver", driver_rows(told.times))
-    if "admission" in wanted:
-        _show("admission", "Admission", admission_rows(told.messages, told.times))
+    size = (TINY if told.tiny else FULL).told(told.times, told.messages)
+    with ExitStack() as stack:
+        started: list[Services] = []
+        for name in told.what or known:
+            if name in ALONE:
+                found = ALONE[name](size)
+            else:
+                started = started or [stack.enter_context(services())]
+                found = ON_SERVICES[name](started[0], size)
+            show(found, record=told.record)
 
 
 def driver_rows(times: int) -> Rows:
@@ -64,18 +82,6 @@ def admission_rows(messages: int, times: int) -> Rows:
         }
         for one in admission.CONTENDERS
     ]
-
-
-def _show(name: str, title: str, rows: Rows) -> None:
-    table(title, list(rows[0]), _cells(rows))
-    RESULTS.mkdir(exist_ok=True)
-    at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    found = {"at": at, "python": platform.python_version(), "rows": rows}
-    (RESULTS / f"{name}-{at}.json").write_bytes(msgspec.json.encode(found))
-
-
-def _cells(rows: Rows) -> Iterable[Sequence[object]]:
-    return (list(row.values()) for row in rows)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import asyncpg
 
-from worker.sandbox import PostgreSQL, start_postgresql
+from worker.sandbox import PostgreSQL, start_postgresql, start_rabbitmq
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a benchmark runs on.
+
+    Attributes:
+        amqp_url: The broker.
+        server: The database server; it dates commits.
+    """
+
+    amqp_url: str
+    server: PostgreSQL
+
+
+@contextmanager
+def services() -> Iterator[Services]:
+    """Start both, and end them afterwards."""
+    with start_rabbitmq(private=True) as broker, dated_postgresql() as server:
+        yield Services(broker.url, server)
 
 
 @contextmanager

@@ -11,16 +11,15 @@ from statistics import median
 from typing import Final
 
 import msgspec
-from sqlalchemy import text
 
 from benchmarks.messages import prompts
 from benchmarks.report import Report, spread
 from benchmarks.rig import Rig, rig
-from benchmarks.services import dated_postgresql
+from benchmarks.services import Services
 from benchmarks.sizes import Size
 from tests.support.eventually import eventually
 from worker.clock import now
-from worker.sandbox import PostgreSQL, RabbitMQ, drop_database, start_rabbitmq
+from worker.sandbox import drop_database
 
 FEED_SECONDS: Final = 0.25
 """How often every runtime gets an input while workers are being killed."""
@@ -42,11 +41,10 @@ class Takeover(msgspec.Struct, frozen=True):
     runtimes: int
 
 
-def report(size: Size) -> Report:
+def report(services: Services, size: Size) -> Report:
     """Measure both."""
-    with start_rabbitmq(private=True) as broker, dated_postgresql() as server:
-        rates = asyncio.run(_rates(broker, server, size))
-        takeovers = asyncio.run(_takeovers(broker, server, size))
+    rates = asyncio.run(_rates(services, size))
+    takeovers = asyncio.run(_takeovers(services, size))
     one, two = (median(rates[workers]) for workers in (1, 2))
     first, last = [one.first for one in takeovers], [one.last for one in takeovers]
     rows = [
@@ -70,17 +68,17 @@ def _row(what: str, value: object, ratio: str, between: str) -> dict[str, object
     return {"what": what, "median": value, "ratio to one worker": ratio, "from to": between}
 
 
-async def _rates(broker: RabbitMQ, server: PostgreSQL, size: Size) -> dict[int, list[float]]:
+async def _rates(services: Services, size: Size) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(size.times):
         for workers, rates in found.items():
-            rates.append(await rate(broker.url, server, size, workers))
+            rates.append(await rate(services, size, workers))
     return found
 
 
-async def rate(amqp_url: str, server: PostgreSQL, size: Size, workers: int) -> float:
+async def rate(services: Services, size: Size, workers: int) -> float:
     """Inputs a second that so many workers commit together, from the first in hand to the last."""
-    async with _ground(amqp_url, server, size.runtimes) as ready, AsyncExitStack() as running:
+    async with _ground(services, size.runtimes) as ready, AsyncExitStack() as running:
         await ready.load(size.messages)
         for _ in range(workers):
             await running.enter_async_context(ready.deployment.worker())
@@ -98,15 +96,15 @@ async def _owners(ready: Rig) -> int:
 
 
 @asynccontextmanager
-async def _ground(amqp_url: str, server: PostgreSQL, runtimes: int) -> AsyncIterator[Rig]:
-    database = await server.create_database()
-    async with rig(amqp_url, database, runtimes=runtimes) as ready:
+async def _ground(services: Services, runtimes: int) -> AsyncIterator[Rig]:
+    database = await services.server.create_database()
+    async with rig(services.amqp_url, database, runtimes=runtimes) as ready:
         yield ready
-    await drop_database(server.url, database)
+    await drop_database(services.server.url, database)
 
 
-async def _takeovers(broker: RabbitMQ, server: PostgreSQL, size: Size) -> list[Takeover]:
-    async with _ground(broker.url, server, size.runtimes) as ready:
+async def _takeovers(services: Services, size: Size) -> list[Takeover]:
+    async with _ground(services, size.runtimes) as ready:
         await ready.register()
         feeder = asyncio.create_task(_feed(ready))
         try:

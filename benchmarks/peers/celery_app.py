@@ -18,7 +18,6 @@ app.conf.update(
     worker_prefetch_multiplier=10,
     worker_disable_rate_limits=True,
     worker_enable_remote_control=False,
-    broker_transport_options={"confirm_publish": True},
 )
 
 

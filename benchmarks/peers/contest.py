@@ -18,12 +18,13 @@ import asyncpg
 from benchmarks.messages import TEXT, runtime_ids
 from benchmarks.peers import work
 from benchmarks.peers.peer import Peer
+from benchmarks.services import Services
 from benchmarks.stage import ROOT
 from tests.support.eventually import eventually
 from worker.broker.connection import Connection
 from worker.broker.inspect import queue_facts
 from worker.clock import new_id
-from worker.sandbox import PostgreSQL, drop_database
+from worker.sandbox import drop_database
 
 WORK_SECONDS: Final = 120.0
 END_SECONDS: Final = 15.0
@@ -35,8 +36,9 @@ _SPAN: Final = """
 """
 
 
-async def rate(peer: Peer, amqp_url: str, server: PostgreSQL, messages: int) -> float:
+async def rate(peer: Peer, services: Services, messages: int) -> float:
     """Messages a second, from the first one taken in hand to the last commit."""
+    amqp_url, server = services.amqp_url, services.server
     database = await server.create_database()
     plain = urlunsplit(urlsplit(database)._replace(scheme="postgresql"))
     connection = await asyncpg.connect(plain)
@@ -50,11 +52,15 @@ async def rate(peer: Peer, amqp_url: str, server: PostgreSQL, messages: int) -> 
             work.CONNECTIONS: str(peer.connections),
         }
         await _load(peer, told, messages)
+        await eventually(
+            lambda: _holds(amqp_url, queue, messages), WORK_SECONDS, "all is in the queue"
+        )
         async with _running(peer, {**told, work.GATE: gate}, Path(gate) / "peer.log"):
             await eventually(lambda: _ready(gate) >= peer.gates, WORK_SECONDS, "all are at the gate")
             (Path(gate) / "open").touch()
             await eventually(lambda: _done(connection, messages), WORK_SECONDS, "all work is done")
-        await eventually(lambda: _is_empty(amqp_url, queue), END_SECONDS, "all was acked")
+        # What was not acked has come back when its takers have ended.
+        await eventually(lambda: _holds(amqp_url, queue, 0), END_SECONDS, "all was acked")
     row = await connection.fetchrow(_SPAN)
     await connection.close()
     await drop_database(server.url, database)
@@ -120,11 +126,10 @@ async def _done(connection: asyncpg.Connection, messages: int) -> bool:
     return bool(await connection.fetchval("SELECT count(*) FROM work") >= messages)
 
 
-async def _is_empty(amqp_url: str, queue: str) -> bool:
-    """Whether every message was acked: after the end of its takers none has come back."""
+async def _holds(amqp_url: str, queue: str, messages: int) -> bool:
     connection = await Connection.open(amqp_url, "benchmark")
     try:
         facts = await queue_facts(connection, queue)
     finally:
         await connection.close()
-    return facts is not None and facts.ready == 0
+    return facts is not None and facts.ready == messages

@@ -9,9 +9,7 @@ from dramatiq.middleware import Retries, ShutdownNotifications
 from benchmarks.peers.work import AMQP, QUEUE, told, wait_at_gate, work_to_load, write
 
 dramatiq.set_broker(
-    RabbitmqBroker(
-        url=told(AMQP), confirm_delivery=True, middleware=[ShutdownNotifications(), Retries()]
-    )
+    RabbitmqBroker(url=told(AMQP), middleware=[ShutdownNotifications(), Retries()])
 )
 
 

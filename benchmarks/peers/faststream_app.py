@@ -38,8 +38,8 @@ async def load() -> None:
     """Put the work into the queue."""
     async with broker:
         await broker.declare_queue(queue)
-        for work in work_to_load():
-            await broker.publish(list(work), queue, persist=True)
+        sent = (broker.publish(list(work), queue, persist=True) for work in work_to_load())
+        await asyncio.gather(*sent)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ class Peer:
     """A program beside which we are measured.
 
     Attributes:
+        packages: Whose releases are to be named.
         settings: What a friend of it would want to know.
         commands: The processes that are started; some start more themselves.
         gates: How many processes import its program and so stop at the gate.
@@ -23,6 +24,7 @@ class Peer:
 
     name: str
     module: str
+    packages: tuple[str, ...]
     settings: str
     commands: tuple[tuple[str, ...], ...]
     gates: int
@@ -41,6 +43,7 @@ def _celery(pool: str, concurrency: int, connections: int) -> Peer:
     return Peer(
         f"Celery, {pool}",
         module,
+        ("celery",),
         f"2 workers × -P {pool} -c {concurrency}, acks_late, prefetch multiplier 10, quorum queue, "
         "no gossip, mingle, heartbeat, events, rate limits or results; psycopg pool",
         tuple((*command, "-n", f"worker-{number}@bench", *quiet) for number in (1, 2)),
@@ -54,6 +57,7 @@ def _dramatiq(threads: int) -> Peer:
     return Peer(
         "Dramatiq",
         module,
+        ("dramatiq",),
         f"2 processes × {threads} threads, prefetch by default (2 × threads), durable classic queue "
         "(it knows no other), only the middlewares Retries and ShutdownNotifications; psycopg pool",
         ((*_PYTHON, "dramatiq", module, "--processes", "2", "--threads", str(threads)),),
@@ -68,8 +72,9 @@ def _taskiq(tasks: int) -> Peer:
     limits = ("--max-async-tasks", str(tasks), "--max-prefetch", str(tasks))
     quiet = ("--ack-type", "when_executed", "--log-level", "WARNING")
     return Peer(
-        "Taskiq (aio-pika)",
+        "Taskiq",
         module,
+        ("taskiq", "taskiq-aio-pika"),
         f"2 workers × {tasks} tasks, qos {10 * tasks}, ack when executed, quorum queue, no parsing, "
         "no results, uvloop; asyncpg pool",
         ((*command, *limits, *quiet),),
@@ -83,6 +88,7 @@ def _faststream(connections: int) -> Peer:
     return Peer(
         "FastStream",
         module,
+        ("faststream",),
         f"2 processes, prefetch {10 * connections}, ack policy nack_on_error, quorum queue, no "
         "logger, no type checks, uvloop; asyncpg pool",
         ((*_PYTHON, module), (*_PYTHON, module)),

@@ -35,8 +35,7 @@ async def take(message_id: str, runtime_id: str, text: str) -> None:
 async def load() -> None:
     """Put the work into the queue."""
     await broker.startup()
-    for work in work_to_load():
-        await take.kiq(*work)
+    await asyncio.gather(*(take.kiq(*work) for work in work_to_load()))
     await broker.shutdown()
 
 

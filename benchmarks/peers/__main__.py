@@ -1,0 +1,81 @@
+"""``python -m benchmarks.peers``: the same messages, each durable before its ack, beside others."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from dataclasses import replace
+from importlib.metadata import version
+from statistics import median
+from typing import Final
+
+from benchmarks import workers
+from benchmarks.peers import contest
+from benchmarks.peers.peer import PEERS
+from benchmarks.report import Report, show, spread
+from benchmarks.services import Services, services
+from benchmarks.sizes import FULL, TINY, Size
+
+MESSAGES: Final = 5_000
+OURS: Final = "this worker"
+_OURS: Final = (
+    "2 × meerkat-worker run as it comes, 100 runtimes, prefetch 200 a queue, quorum queues; each "
+    "message looked up, decided and committed with its history, group commit"
+)
+
+
+def main() -> None:
+    """Have everyone perform in turn."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--times", type=int, help="rounds, in turn; medians are shown")
+    parser.add_argument("--messages", type=int, help="messages a round")
+    parser.add_argument("--tiny", action="store_true", help="only prove that it runs")
+    parser.add_argument("--record", action="store_true", help="for docs/benchmarks.md")
+    told = parser.parse_args()
+    size = TINY if told.tiny else replace(FULL, messages=MESSAGES)
+    with services() as ready:
+        found = report(ready, size.told(told.times, told.messages))
+    show(found, record=told.record)
+
+
+def report(ready: Services, size: Size) -> Report:
+    """Measure the peers and ourselves, in turn, so many times."""
+    rates: dict[str, list[float]] = {peer.name: [] for peer in PEERS}
+    rates[OURS] = []
+    for _ in range(size.times):
+        for peer in PEERS:
+            rates[peer.name].append(asyncio.run(contest.rate(peer, ready, size.messages)))
+        rates[OURS].append(asyncio.run(workers.rate(ready, size, 2)))
+    settings = {peer.name: f"{_released(peer.packages)}; {peer.settings}" for peer in PEERS}
+    settings[OURS] = _OURS
+    best = max(median(rates[peer.name]) for peer in PEERS)
+    rows = [
+        {
+            "what": name,
+            "messages/s": round(median(found)),
+            "ratio to the best peer": round(median(found) / best, 2),
+            "from to": spread(found),
+            "settings": settings[name],
+        }
+        for name, found in rates.items()
+    ]
+    return Report("peers", "Peers", rows, _notes(size))
+
+
+def _released(packages: tuple[str, ...]) -> str:
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+def _notes(size: Size) -> tuple[str, ...]:
+    return (
+        f"{size.messages:,} messages with 200 bytes of text, persistent, in the queue before anyone "
+        f"begins; medians of {size.times} rounds, in turn; two processes that work, each.",
+        "Peers: one INSERT a message into a table with a primary key, in a transaction of its own "
+        "(one round trip), then the ack.",
+        "Time: from the first message taken in hand to the last commit, as PostgreSQL dates it; "
+        "imports are done before. All share PostgreSQL (fsync on), RabbitMQ and the cores.",
+    )
+
+
+if __name__ == "__main__":
+    main()
