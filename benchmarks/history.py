@@ -91,17 +91,24 @@ class Found:
 def report(services: Services, size: Size) -> Report:
     """Measure on both databases."""
     with tempfile.TemporaryDirectory(prefix="meerkat-bench-") as directory:
-        originals = {"SQLite": Files(Path(directory)), "PostgreSQL": Databases(services.server)}
+        originals: dict[str, Files | Databases] = {
+            "SQLite": Files(Path(directory)),
+            "PostgreSQL": Databases(services.server),
+        }
         found = {
             name: asyncio.run(_measured(services.amqp_url, one, size))
             for name, one in originals.items()
         }
     rows = [row for name, one in found.items() for row in _rows(name, one)]
     notes = (
-        f"One runtime, {size.messages:,} messages that wait; one worker; medians of {size.times} "
-        "rounds, in turn, each on a fresh copy of the database.",
-        f"Activation: the store's transaction and the driver's recovery over {WAITING} inputs that "
-        f"wait; {ACTIVATIONS} times.",
+        (
+            f"One runtime, {size.messages:,} messages that wait; one worker; medians of "
+            f"{size.times} rounds, in turn, each on a fresh copy of the database."
+        ),
+        (
+            "Activation: the store's transaction and the driver's recovery over "
+            f"{WAITING} inputs that wait; {ACTIVATIONS} times."
+        ),
     )
     return Report("history", "One runtime with a long past", rows, notes)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
 from sqlalchemy import text
 
 from benchmarks.messages import prompts

@@ -41,12 +41,18 @@ def report(services: Services, size: Size) -> Report:
         for name, rates in found.items()
     ]
     notes = (
-        f"{size.messages:,} messages that wait; medians of {size.times} rounds, in turn; one "
-        "process each, fsync on.",
-        f"{BARE}: prefetch 1,000; what arrives during a commit is the next batch: one executemany "
-        "of 4 columns, one commit, one cumulative ack.",
-        "This worker: `meerkat-worker run` as it comes; lookups, decisions, inputs with their "
-        "history, runs and timers in the same transaction.",
+        (
+            f"{size.messages:,} messages that wait; medians of {size.times} rounds, in turn; one "
+            "process each, fsync on."
+        ),
+        (
+            f"{BARE}: prefetch 1,000; what arrives during a commit is the next batch: one "
+            "executemany of 4 columns, one commit, one cumulative ack."
+        ),
+        (
+            "This worker: `meerkat-worker run` as it comes; lookups, decisions, inputs with their "
+            "history, runs and timers in the same transaction."
+        ),
     )
     return Report("postgresql", "Group commit on PostgreSQL", rows, notes)
 

@@ -56,8 +56,11 @@ def report(services: Services, size: Size) -> Report:
         "One worker process on SQLite, all runtimes in memory (max_active_runtimes raised).",
         "Activation: from the first input taken in hand until every runtime has admitted one.",
         f"Steady: {size.messages:,} inputs that wait, for the runtimes in turn.",
-        "Memory: resident size of the process, beyond that of a worker without runtimes; passivated "
-        "is beyond one that only consumes, after all were idle and dropped.",
+        (
+            "Memory: resident size of the process, beyond that of a worker without runtimes; "
+            "active and passivated are beyond one that only consumes, passivated after all were "
+            "idle and dropped."
+        ),
     )
     return Report("scale", "Many runtimes on one worker", rows, notes)
 

@@ -54,11 +54,15 @@ def report(services: Services, size: Size) -> Report:
         _row("takeover, last runtime, s", f"{median(last):.2f}", "", spread(last, 2)),
     ]
     notes = (
-        f"{size.runtimes} runtimes, {size.messages:,} messages that wait when the workers begin; "
-        f"medians of {size.times} rounds, in turn.",
-        f"Takeover: {len(takeovers)} times kill -9 of one of two workers, while every runtime "
-        f"gets an input each {FEED_SECONDS:g} s; to the next commit on its "
-        f"{median([one.runtimes for one in takeovers]):.0f} runtimes.",
+        (
+            f"{size.runtimes} runtimes, {size.messages:,} messages that wait when the workers "
+            f"begin; medians of {size.times} rounds, in turn."
+        ),
+        (
+            f"Takeover: {len(takeovers)} times kill -9 of one of two workers, while every runtime "
+            f"gets an input each {FEED_SECONDS:g} s; to the next commit on its "
+            f"{median([one.runtimes for one in takeovers]):.0f} runtimes."
+        ),
         "PostgreSQL, the broker and the workers share the cores.",
     )
     return Report("workers", "Workers side by side", rows, notes)
@@ -145,9 +149,7 @@ async def _all_owned(ready: Rig, name: str) -> bool:
     return bool(held) and await ready.value(query, o=name) == len(held)
 
 
-async def _commits(
-    ready: Rig, runtimes: list[str], killed: datetime
-) -> list[datetime] | None:
+async def _commits(ready: Rig, runtimes: list[str], killed: datetime) -> list[datetime] | None:
     """When each runtime had its first commit of an input that came in after the kill."""
     query = """
         SELECT min(pg_xact_commit_timestamp(xmin)) FROM inputs

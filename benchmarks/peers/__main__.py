@@ -19,8 +19,8 @@ from benchmarks.sizes import FULL, TINY, Size
 MESSAGES: Final = 5_000
 OURS: Final = "this worker"
 _OURS: Final = (
-    "2 × meerkat-worker run as it comes, 100 runtimes, prefetch 200 a queue, quorum queues; each "
-    "message looked up, decided and committed with its history, group commit"
+    "2 workers, meerkat-worker run as it comes, 100 runtimes, prefetch 200 a queue, quorum queues; "
+    "each message looked up, decided and committed with its history; group commit"
 )
 
 
@@ -68,12 +68,19 @@ def _released(packages: tuple[str, ...]) -> str:
 
 def _notes(size: Size) -> tuple[str, ...]:
     return (
-        f"{size.messages:,} messages with 200 bytes of text, persistent, in the queue before anyone "
-        f"begins; medians of {size.times} rounds, in turn; two processes that work, each.",
-        "Peers: one INSERT a message into a table with a primary key, in a transaction of its own "
-        "(one round trip), then the ack.",
-        "Time: from the first message taken in hand to the last commit, as PostgreSQL dates it; "
-        "imports are done before. All share PostgreSQL (fsync on), RabbitMQ and the cores.",
+        (
+            f"{size.messages:,} messages with 200 bytes of text, persistent, in the queue before "
+            f"anyone begins; medians of {size.times} rounds, in turn; two processes that work, each "
+            "(Celery's prefork: two parents that take the messages for their children)."
+        ),
+        (
+            "Peers: one INSERT a message into a table with a primary key, in a transaction of its "
+            "own (one round trip), then the ack."
+        ),
+        (
+            "Time: from the first message taken in hand to the last commit, as PostgreSQL dates "
+            "it; imports are done before. All share PostgreSQL (fsync on), RabbitMQ and the cores."
+        ),
     )
 
 

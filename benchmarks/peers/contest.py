@@ -56,7 +56,9 @@ async def rate(peer: Peer, services: Services, messages: int) -> float:
             lambda: _holds(amqp_url, queue, messages), WORK_SECONDS, "all is in the queue"
         )
         async with _running(peer, {**told, work.GATE: gate}, Path(gate) / "peer.log"):
-            await eventually(lambda: _ready(gate) >= peer.gates, WORK_SECONDS, "all are at the gate")
+            await eventually(
+                lambda: _ready(gate) >= peer.gates, WORK_SECONDS, "all are at the gate"
+            )
             (Path(gate) / "open").touch()
             await eventually(lambda: _done(connection, messages), WORK_SECONDS, "all work is done")
         # What was not acked has come back when its takers have ended.
@@ -84,24 +86,29 @@ async def _load(peer: Peer, told: dict[str, str], messages: int) -> None:
 async def _running(peer: Peer, told: dict[str, str], log: Path) -> AsyncIterator[None]:
     processes: list[asyncio.subprocess.Process] = []
     try:
-        with log.open("wb") as out:
-            for command in peer.commands:
-                processes.append(
-                    await asyncio.create_subprocess_exec(
-                        *command,
-                        cwd=ROOT,
-                        env={**os.environ, **told},
-                        stdout=out,
-                        stderr=out,
-                        start_new_session=True,  # a peer and its children end together
-                    )
-                )
+        for command in peer.commands:
+            processes.append(await _started(command, told, log))
         yield
     except BaseException:
-        print(log.read_text(errors="replace")[-4_000:])
+        print(await asyncio.to_thread(log.read_text, errors="replace"))
         raise
     finally:
         await _end(processes)
+
+
+async def _started(
+    command: Sequence[str], told: dict[str, str], log: Path
+) -> asyncio.subprocess.Process:
+    """Start a process in a session of its own: it and its children end together."""
+    with log.open("ab") as out:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env={**os.environ, **told},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
 
 
 async def _end(processes: Sequence[asyncio.subprocess.Process]) -> None:

@@ -8,9 +8,7 @@ from dramatiq.middleware import Retries, ShutdownNotifications
 
 from benchmarks.peers.work import AMQP, QUEUE, told, wait_at_gate, work_to_load, write
 
-dramatiq.set_broker(
-    RabbitmqBroker(url=told(AMQP), middleware=[ShutdownNotifications(), Retries()])
-)
+dramatiq.set_broker(RabbitmqBroker(url=told(AMQP), middleware=[ShutdownNotifications(), Retries()]))
 
 
 @dramatiq.actor(queue_name=told(QUEUE))

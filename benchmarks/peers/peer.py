@@ -44,8 +44,8 @@ def _celery(pool: str, concurrency: int, connections: int) -> Peer:
         f"Celery, {pool}",
         module,
         ("celery",),
-        f"2 workers × -P {pool} -c {concurrency}, acks_late, prefetch multiplier 10, quorum queue, "
-        "no gossip, mingle, heartbeat, events, rate limits or results; psycopg pool",
+        f"2 workers, -P {pool} -c {concurrency} each, acks_late, prefetch multiplier 10, quorum "
+        "queue, no gossip, mingle, heartbeat, rate limits, remote control or results; psycopg pool",
         tuple((*command, "-n", f"worker-{number}@bench", *quiet) for number in (1, 2)),
         gates=2,
         connections=connections,
@@ -58,8 +58,9 @@ def _dramatiq(threads: int) -> Peer:
         "Dramatiq",
         module,
         ("dramatiq",),
-        f"2 processes × {threads} threads, prefetch by default (2 × threads), durable classic queue "
-        "(it knows no other), only the middlewares Retries and ShutdownNotifications; psycopg pool",
+        f"2 processes, {threads} threads each, prefetch as it comes (twice the threads), durable "
+        "classic queue (it declares no other), no middleware but Retries and "
+        "ShutdownNotifications; psycopg pool",
         ((*_PYTHON, "dramatiq", module, "--processes", "2", "--threads", str(threads)),),
         gates=2,
         connections=threads,
@@ -75,8 +76,8 @@ def _taskiq(tasks: int) -> Peer:
         "Taskiq",
         module,
         ("taskiq", "taskiq-aio-pika"),
-        f"2 workers × {tasks} tasks, qos {10 * tasks}, ack when executed, quorum queue, no parsing, "
-        "no results, uvloop; asyncpg pool",
+        f"2 workers, {tasks} tasks each, qos {10 * tasks}, ack when executed, quorum queue, no "
+        "parsing, no results, uvloop; asyncpg pool",
         ((*command, *limits, *quiet),),
         gates=2,
         connections=tasks,

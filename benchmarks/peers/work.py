@@ -98,4 +98,5 @@ def wait_at_gate() -> None:
 
 def work_to_load() -> Sequence[Work]:
     """Read from stdin what is to be put into the queue."""
-    return [tuple(line.rstrip("\n").split("\t")) for line in sys.stdin]  # type: ignore[misc]
+    lines = (line.rstrip("\n").split("\t") for line in sys.stdin)
+    return [(message_id, runtime_id, text) for message_id, runtime_id, text in lines]
