@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.assignment import Assignment
-from benchmarks.report import Report, spread
+from benchmarks.report import Report, beside
 from benchmarks.rig import Rig, rig
 from benchmarks.services import Services
 from benchmarks.sizes import Size
@@ -30,16 +30,7 @@ def report(services: Services, size: Size) -> Report:
         for name, (runtimes, perform) in contenders.items():
             work = _performed(services, runtimes, size.messages, perform)
             found[name].append(asyncio.run(work))
-    bare = median(found[BARE])
-    rows = [
-        {
-            "what": name,
-            "messages/s": round(median(rates)),
-            "ratio": round(median(rates) / bare, 2),
-            "from to": spread(rates),
-        }
-        for name, rates in found.items()
-    ]
+    rows = beside(found, median(found[BARE]), "ratio")
     notes = (
         (
             f"{size.messages:,} messages that wait; medians of {size.times} rounds, in turn; one "

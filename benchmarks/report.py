@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import msgspec
@@ -67,6 +68,25 @@ def recorded(name: str) -> Report:
 def _keep(report: Report, file: Path) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+def beside(rates: Mapping[str, Sequence[float]], base: float, ratio: str) -> Rows:
+    """Set contenders beside each other: medians, their ratio to a base, and how far they spread.
+
+    Args:
+        rates: The rounds of each, per second.
+        base: The rate that counts as 1.
+        ratio: What the column of ratios is called.
+    """
+    return [
+        {
+            "what": name,
+            "messages/s": round(median(found)),
+            ratio: round(median(found) / base, 2),
+            "from to": spread(found),
+        }
+        for name, found in rates.items()
+    ]
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 from benchmarks import workers
 from benchmarks.peers import contest
 from benchmarks.peers.peer import PEERS
-from benchmarks.report import Report, show, spread
+from benchmarks.report import Report, beside, show
 from benchmarks.services import Services, services
 from benchmarks.sizes import FULL, TINY, Size
 
@@ -49,16 +49,8 @@ def report(ready: Services, size: Size) -> Report:
     settings = {peer.name: f"{_released(peer.packages)}; {peer.settings}" for peer in PEERS}
     settings[OURS] = _OURS
     best = max(median(rates[peer.name]) for peer in PEERS)
-    rows = [
-        {
-            "what": name,
-            "messages/s": round(median(found)),
-            "ratio to the best peer": round(median(found) / best, 2),
-            "from to": spread(found),
-            "settings": settings[name],
-        }
-        for name, found in rates.items()
-    ]
+    rows = beside(rates, best, "ratio to the best peer")
+    rows = [{**row, "settings": settings[row["what"]]} for row in rows]
     return Report("peers", "Peers", rows, _notes(size))
 
 
@@ -70,7 +62,7 @@ def _notes(size: Size) -> tuple[str, ...]:
     return (
         (
             f"{size.messages:,} messages with 200 bytes of text, persistent, in the queue before "
-            f"anyone begins; medians of {size.times} rounds, in turn; two processes that work, each "
+            f"anyone begins; medians of {size.times} rounds, in turn; two processes each "
             "(Celery's prefork: two parents that take the messages for their children)."
         ),
         (

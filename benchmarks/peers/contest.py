@@ -87,7 +87,8 @@ async def _running(peer: Peer, told: dict[str, str], log: Path) -> AsyncIterator
     processes: list[asyncio.subprocess.Process] = []
     try:
         for command in peer.commands:
-            processes.append(await _started(command, told, log))
+            # One by one: if the next one cannot be started these are to be ended all the same.
+            processes.append(await _started(command, told, log))  # noqa: PERF401 - as said
         yield
     except BaseException:
         print(await asyncio.to_thread(log.read_text, errors="replace"))
