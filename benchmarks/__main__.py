@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from benchmarks import admission, driver, history, postgresql, scale, workers
+from benchmarks.ending import end_in_order
 from benchmarks.report import Report, Rows, show
 from benchmarks.services import Services, services
 from benchmarks.sizes import FULL, TINY, Size
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="only prove that it runs")
     parser.add_argument("--record", action="store_true", help="for docs/benchmarks.md")
     told = parser.parse_args()
+    end_in_order()
     size = (TINY if told.tiny else FULL).told(told.times, told.messages)
     with ExitStack() as stack:
         started: list[Services] = []

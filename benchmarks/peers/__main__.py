@@ -10,6 +10,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks import workers
+from benchmarks.ending import end_in_order
 from benchmarks.peers import contest
 from benchmarks.peers.peer import PEERS
 from benchmarks.report import Report, beside, show
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="only prove that it runs")
     parser.add_argument("--record", action="store_true", help="for docs/benchmarks.md")
     told = parser.parse_args()
+    end_in_order()
     size = TINY if told.tiny else replace(FULL, messages=MESSAGES)
     with services() as ready:
         found = report(ready, size.told(told.times, told.messages))

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
@@ -25,9 +21,12 @@ from worker.broker.connection import Connection
 from worker.broker.inspect import queue_facts
 from worker.clock import new_id
 from worker.sandbox import drop_database
+from worker.sandbox.enclosure import Enclosure, Program, clean_environment
 
+START_SECONDS: Final = 60.0
 WORK_SECONDS: Final = 120.0
 END_SECONDS: Final = 15.0
+LOG: Final = "peer.log"
 
 _SPAN: Final = """
     SELECT count(*) AS done, count(DISTINCT worker) AS workers,
@@ -44,25 +43,29 @@ async def rate(peer: Peer, services: Services, messages: int) -> float:
     connection = await asyncpg.connect(plain)
     await connection.execute(work.TABLE)
     queue = f"peer-{token_hex(6)}"
-    with tempfile.TemporaryDirectory(prefix="meerkat-bench-") as gate:
-        told = {
-            work.AMQP: amqp_url,
-            work.DATABASE: plain,
-            work.QUEUE: queue,
-            work.CONNECTIONS: str(peer.connections),
-        }
-        await _load(peer, told, messages)
-        await eventually(
-            lambda: _holds(amqp_url, queue, messages), WORK_SECONDS, "all is in the queue"
-        )
-        async with _running(peer, {**told, work.GATE: gate}, Path(gate) / "peer.log"):
-            await eventually(
-                lambda: _ready(gate) >= peer.gates, WORK_SECONDS, "all are at the gate"
-            )
-            (Path(gate) / "open").touch()
+    told = {
+        work.AMQP: amqp_url,
+        work.DATABASE: plain,
+        work.QUEUE: queue,
+        work.CONNECTIONS: str(peer.connections),
+        "PYTHONPATH": str(ROOT),
+    }
+    await _load(peer, told, messages)
+    await eventually(lambda: _holds(amqp_url, queue, messages), WORK_SECONDS, "all is in the queue")
+    with Enclosure("peer") as enclosure:
+        gate = enclosure.directory
+        for command in peer.commands:
+            environment = {**clean_environment(), **told, work.GATE: str(gate)}
+            enclosure.spawn(Program(command=command, environment=environment, log=LOG))
+        try:
+            await eventually(lambda: _ready(gate) >= peer.gates, START_SECONDS, "all at the gate")
+            (gate / "open").touch()
             await eventually(lambda: _done(connection, messages), WORK_SECONDS, "all work is done")
-        # What was not acked has come back when its takers have ended.
-        await eventually(lambda: _holds(amqp_url, queue, 0), END_SECONDS, "all was acked")
+        except AssertionError:
+            print((gate / LOG).read_text(errors="replace"))
+            raise
+    # What was not acked has come back when its takers have ended.
+    await eventually(lambda: _holds(amqp_url, queue, 0), END_SECONDS, "all was acked")
     row = await connection.fetchrow(_SPAN)
     await connection.close()
     await drop_database(server.url, database)
@@ -82,51 +85,8 @@ async def _load(peer: Peer, told: dict[str, str], messages: int) -> None:
     assert process.returncode == 0, f"loading ended with {process.returncode}"
 
 
-@asynccontextmanager
-async def _running(peer: Peer, told: dict[str, str], log: Path) -> AsyncIterator[None]:
-    processes: list[asyncio.subprocess.Process] = []
-    try:
-        for command in peer.commands:
-            # One by one: if the next one cannot be started these are to be ended all the same.
-            processes.append(await _started(command, told, log))  # noqa: PERF401 - as said
-        yield
-    except BaseException:
-        print(await asyncio.to_thread(log.read_text, errors="replace"))
-        raise
-    finally:
-        await _end(processes)
-
-
-async def _started(
-    command: Sequence[str], told: dict[str, str], log: Path
-) -> asyncio.subprocess.Process:
-    """Start a process in a session of its own: it and its children end together."""
-    with log.open("ab") as out:
-        return await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env={**os.environ, **told},
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-
-
-async def _end(processes: Sequence[asyncio.subprocess.Process]) -> None:
-    for process in processes:
-        if process.returncode is None:
-            process.terminate()
-    for process in processes:
-        try:
-            async with asyncio.timeout(END_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
-
-def _ready(gate: str) -> int:
-    return len(list(Path(gate).glob("ready-*")))
+def _ready(gate: Path) -> int:
+    return len(list(gate.glob("ready-*")))
 
 
 async def _done(connection: asyncpg.Connection, messages: int) -> bool:
