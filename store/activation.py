@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -33,6 +34,11 @@ log = structlog.get_logger()
 CHUNK: Final = 2000
 """Active inputs read at once: raw rows and decoded ones stand side by side only this far."""
 
+AT_ONCE: Final = 4
+"""Runtimes being taken at once. When thousands come to life together, more would only stand in
+front of the commits: for minutes, and long before that a wait for the database looks like its
+absence."""
+
 _CHUNK: Final = f" LIMIT {CHUNK}"  # SQLAlchemy's limit brings parameters of its own
 _APPLIED: Final = frozenset({InputState.APPLIED, InputState.APPLIED_PENDING_CONSUMPTION})
 _NEW: Final = (
@@ -56,6 +62,7 @@ class Activation:
         flavour = database.flavour
         self._database = database
         self._codec = codec
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._take = database.text(_take(flavour), _NEW)
         self._find = database.text(_all_of(runtimes), ("of_runtime",))
         self._first = database.text(_active(), ("of_runtime",)) + _CHUNK
@@ -65,7 +72,8 @@ class Activation:
 
     async def take(self, runtime_id: RuntimeId, *, owner: str, now: datetime) -> StoredRuntime:
         """Raise a runtime's epoch, or create it with epoch 1, and read its active state."""
-        return await self._database.write(self._taking(runtime_id, owner, now))
+        async with self._turns:
+            return await self._database.write(self._taking(runtime_id, owner, now))
 
     async def read(self, runtime_id: RuntimeId) -> StoredRuntime | None:
         """Read what ``take`` reads, taking nothing."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 from secrets import token_hex
+from signal import SIGTERM
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -55,8 +56,14 @@ async def rate(peer: Peer, services: Services, messages: int) -> float:
     with Enclosure("peer") as enclosure:
         gate = enclosure.directory
         for command in peer.commands:
-            environment = {**clean_environment(), **told, work.GATE: str(gate)}
-            enclosure.spawn(Program(command=command, environment=environment, log=LOG))
+            enclosure.spawn(
+                Program(
+                    command=command,
+                    environment={**clean_environment(), **told, work.GATE: str(gate)},
+                    log=LOG,
+                    last_signal=SIGTERM,  # the last acks are to go out
+                )
+            )
         try:
             await eventually(lambda: _ready(gate) >= peer.gates, START_SECONDS, "all at the gate")
             (gate / "open").touch()

@@ -99,8 +99,8 @@ def _faststream(connections: int) -> Peer:
 
 
 PEERS: Final = (
-    _celery("threads", 10, 10),
-    _celery("prefork", 4, 1),
+    _celery("threads", 20, 20),
+    _celery("prefork", 8, 1),
     _dramatiq(8),
     _taskiq(10),
     _faststream(10),
