@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, NewType
+from typing import Annotated, NewType, cast
 from uuid import UUID
 
 import msgspec
@@ -40,3 +40,8 @@ def runtime_id(text: str) -> RuntimeId:
         )
         raise ValueError(msg)
     return RuntimeId(text)
+
+
+def id_text(value: UUID) -> str:
+    """Write an id, at a third of what ``str`` takes: each message has several."""
+    return cast(str, msgspec.to_builtins(value))

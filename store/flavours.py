@@ -29,6 +29,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from schemas.ids import id_text
 from store.errors import RefusedError, SchemaError, StoreError, StoreUnavailableError
 from store.script import Isolation, Script, play, played
 
@@ -148,7 +149,7 @@ class Sqlite:
 
     def uuid(self, value: UUID) -> object:
         """Text: people read these files."""
-        return str(value)
+        return id_text(value)
 
     def moment(self, value: datetime) -> object:
         """ISO 8601 in UTC with microseconds."""

@@ -19,7 +19,8 @@ from store.checkup import Facts, facts
 from store.errors import BlobMissingError, SchemaError, StoreError
 from store.open import open_store
 from store.ports import WorkerPresence
-from worker.broker.connection import Channel, Connection, close_channel
+from worker.broker.channel import Channel
+from worker.broker.connection import Connection, close_channel
 from worker.broker.errors import BrokerError, TopologyClashError, translated
 from worker.broker.inspect import QueueFacts, queue_facts
 from worker.broker.topology import Layout, Topology, require_version

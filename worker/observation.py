@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +44,10 @@ class Observation:
             if not disposition.is_ack:
                 self.metrics.returned_deliveries.labels(disposition.value).inc(count)
         self.metrics.batch_messages.observe(len(items))
+        says_all = log.is_enabled_for(logging.DEBUG)
         for item in items:
-            self._note(runtime_id, item)
+            if says_all or item.disposition is not Disposition.DONE:
+                self._note(runtime_id, item)
 
     def activated(self, runtime_id: RuntimeId, seconds: float) -> None:
         """Count an activation."""

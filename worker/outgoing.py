@@ -12,7 +12,7 @@ import msgspec
 from schemas.commands import CommandReport
 from schemas.envelope import MessageType, Signal
 from schemas.events import RuntimeEventEnvelope, event_code
-from schemas.ids import RuntimeId
+from schemas.ids import RuntimeId, id_text
 from schemas.outcomes import Completion
 from schemas.records import Announce, Complete, OutboxMessage, ReplyTo, SignalExecutor
 from schemas.runs import RunRequest
@@ -88,12 +88,13 @@ class Sender:
         *,
         message_id: UUID | None = None,
     ) -> OutboxMessage:
+        identity = id_text(message_id or row_id)
         return OutboxMessage(
             id=row_id,
             runtime_id=self.runtime_id,
             exchange=exchange,
             routing_key=routing_key,
-            properties={"message_id": str(message_id or row_id), "type": kind.value, **properties},
+            properties={"message_id": identity, "type": kind.value, **properties},
             body=_encode(body),
             created_at=self.now,
         )

@@ -10,6 +10,7 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import islice
 from types import TracebackType
 from typing import Final, Self
@@ -18,7 +19,7 @@ from aiormq.abc import ChannelFrame
 from pamqp.commands import Basic
 
 from schemas.envelope import SCHEMA_VERSION
-from worker.broker.connection import Channel
+from worker.broker.channel import Channel
 from worker.broker.errors import BrokerError, translated
 from worker.broker.link import Link
 from worker.broker.publisher import Lane, Publication
@@ -128,15 +129,22 @@ _COMMON: Final = Basic.Properties(
 
 def framed(channel: int, message: Publication, *, most: int) -> bytes:
     """Write a message as frames: method, header, and body in parts of at most ``most`` bytes."""
-    to = _text(message.exchange) + _text(message.routing_key)
-    about = _text(message.properties["message_id"]) + _text(message.properties["type"])
-    body = message.body
-    frames = (
-        (_METHOD, _PUBLISH + to + _NEITHER_MANDATORY_NOR_IMMEDIATE),
-        (_HEADER, _size(_BASIC, 0, len(body)) + _COMMON + about),
-        *((_BODY, body[at : at + most]) for at in range(0, len(body), most)),
-    )
-    return b"".join(_lead(kind, channel, len(load)) + load + _END for kind, load in frames)
+    body, properties = message.body, message.properties
+    about = _text(properties["message_id"]) + _text(properties["type"])
+    header = _frame(_HEADER, channel, _size(_BASIC, 0, len(body)) + _COMMON + about)
+    parts = [_frame(_BODY, channel, body[at : at + most]) for at in range(0, len(body), most)]
+    return b"".join((_method(channel, message.exchange, message.routing_key), header, *parts))
+
+
+@lru_cache(maxsize=1024)
+def _method(channel: int, exchange: str, routing_key: str) -> bytes:
+    """Write the frame that says where to: the same one for all that a runtime does alike."""
+    to = _text(exchange) + _text(routing_key)
+    return _frame(_METHOD, channel, _PUBLISH + to + _NEITHER_MANDATORY_NOR_IMMEDIATE)
+
+
+def _frame(kind: int, channel: int, load: bytes) -> bytes:
+    return _lead(kind, channel, len(load)) + load + _END
 
 
 def _text(value: str) -> bytes:

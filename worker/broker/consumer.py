@@ -11,7 +11,8 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from pamqp.commands import Basic
 
-from worker.broker.connection import Channel, Connection, close_channel, close_channel_soon
+from worker.broker.channel import Channel
+from worker.broker.connection import Connection, close_channel, close_channel_soon
 from worker.broker.delivery import Delivery, Settlement
 from worker.broker.errors import translated
 from worker.broker.tally import Ended, Tally
@@ -27,8 +28,8 @@ log = Logger(__name__)
 class Consumer:
     """One queue on one channel, from ``open`` until ``ended``.
 
-    ``on_delivery`` is called in the broker's order and must return at once; work belongs into a
-    task of the callee, because the client cancels what runs in its own when the channel dies.
+    ``on_delivery`` is called in the broker's order, while the channel reads, and must return at
+    once; work belongs into a task of the callee.
 
     It leaves a queue only by closing the channel once everything in hand is settled. A mere cancel
     would let the next single active consumer begin behind the messages that we still hold.
@@ -78,7 +79,7 @@ class Consumer:
         try:
             with translated(f"cannot consume {queue}"):
                 await channel.basic_qos(prefetch_count=prefetch, timeout=CONSUME_SECONDS)
-                await channel.basic_consume(queue, consumer._receive, timeout=CONSUME_SECONDS)
+                await channel.take(queue, consumer._receive, timeout=CONSUME_SECONDS)
                 channel.closing.add_done_callback(consumer._on_closing)
         except BaseException:
             consumer._leaving = Ended.LOST  # It never began: nothing is to be counted.
@@ -118,7 +119,7 @@ class Consumer:
             self._end(Ended.RELEASED)
             await close_channel(self._channel)
 
-    async def _receive(self, message: DeliveredMessage) -> None:
+    def _receive(self, message: DeliveredMessage) -> None:
         if not self.is_live:
             return  # It stays unacked, and goes back to its place when the channel closes.
         delivery = Delivery(message, self.queue, self._loop.time(), self._on_settled)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from schemas.ids import RuntimeId
-from worker.broker.connection import Channel
+from worker.broker.channel import Channel
 from worker.broker.link import Link
 from worker.broker.topology import Topology
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol, Self
 from pamqp.commands import Basic
 
 from schemas.envelope import SCHEMA_VERSION
-from worker.broker.connection import Channel, Connection, close_channel
+from worker.broker.channel import Channel
+from worker.broker.connection import Connection, close_channel
 from worker.broker.errors import (
     BrokerError,
     BrokerUnavailableError,

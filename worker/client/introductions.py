@@ -10,7 +10,8 @@ from uuid_utils.compat import uuid7
 
 from schemas.envelope import MessageType, Registration
 from schemas.ids import RuntimeId
-from worker.broker.connection import Channel, Connection
+from worker.broker.channel import Channel
+from worker.broker.connection import Connection
 from worker.broker.link import Link
 from worker.broker.publisher import Outgoing, Publisher
 from worker.broker.topology import Topology

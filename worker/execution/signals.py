@@ -14,7 +14,8 @@ from schemas.envelope import Signal, decode_signal
 from schemas.errors import MalformedError
 from schemas.ids import RuntimeId
 from worker.broker.backoff import Backoff
-from worker.broker.connection import Channel, Connection, close_channel
+from worker.broker.channel import Channel
+from worker.broker.connection import Connection, close_channel
 from worker.broker.consumer import Consumer
 from worker.broker.delivery import Delivery
 from worker.broker.errors import BrokerError, translated
