@@ -123,11 +123,12 @@ def _tell(connection: sqlite3.Connection, text: str, rows: Sequence[tuple[Any, .
     Each step of SQLite lets go of the interpreter's lock and waits for it again. A busy event loop
     gives it back late: row by row, a commit takes half as long again, and slows the loop too.
     """
-    wide = _widened(text)
-    whole = 0 if wide is None else len(rows) - len(rows) % WIDE
-    for at in range(0, whole, WIDE):
-        connection.execute(wide or text, tuple(chain.from_iterable(rows[at : at + WIDE])))
-    connection.executemany(text, rows[whole:])
+    done = 0
+    if len(rows) >= WIDE and (wide := _widened(text)) is not None:
+        done = len(rows) - len(rows) % WIDE
+        parts = (rows[at : at + WIDE] for at in range(0, done, WIDE))
+        connection.executemany(wide, (tuple(chain.from_iterable(part)) for part in parts))
+    connection.executemany(text, rows[done:])
 
 
 _INSERT: Final = re.compile(r"(INSERT .+? VALUES )(\([?, ]+\))(.*)", re.DOTALL)

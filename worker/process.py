@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -20,10 +21,20 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     it is let: what has been imported stays for good, so it need not look at that, and inputs come
     by the hundred and live until their commit, so it need not look so often.
     """
+    with _patient_collector(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+@contextmanager
+def _patient_collector() -> Iterator[None]:
+    usual = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(YOUNG)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(work)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

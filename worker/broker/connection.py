@@ -79,9 +79,7 @@ class Connection:
         checked = _checked(url)
         with translated(f"RabbitMQ at {address_of(url)} cannot be used"):
             async with asyncio.timeout(deadline):
-                connection = await aio_pika.connect(
-                    checked, client_properties={"connection_name": name}
-                )
+                connection = await _connected(checked, name)
         return cls(connection, url, name)
 
     @property
@@ -146,6 +144,20 @@ class Connection:
     async def _close(self) -> None:
         with suppress(BrokerError), translated("closing"):
             await self._connection.close()
+
+
+async def _connected(url: URL, name: str) -> aio_pika.abc.AbstractConnection:
+    """Connect; what could not connect is closed at once.
+
+    Else its finalizer does it whenever it is collected, perhaps when no event loop runs any more.
+    """
+    connection = aio_pika.Connection(url, client_properties={"connection_name": name})
+    try:
+        await connection.connect()
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 def close_channel_soon(channel: Channel) -> asyncio.Task[None]:
