@@ -37,6 +37,7 @@ from worker.clock import new_id, now
 
 CHUNK: Final = 2_000
 LOAD_SECONDS: Final = 60.0
+NUDGES: Final = 4
 CHANNELS: Final = 8
 """Declaring over more channels than this goes no faster."""
 
@@ -76,13 +77,17 @@ class Rig:
                 raise fault
 
     async def register(self) -> None:
-        """Make the runtimes known in the store: workers that run begin to take their queues.
-
-        Workers look every heartbeat; notices of other runtimes have them look at once, all of them.
-        """
+        """Make the runtimes known in the store: workers that run begin to take their queues."""
         await self.store.register(self.runtimes, now=now())
-        notices = [_notice(self.topology, named(f"nudge-{new_id()}")) for _ in range(CHANNELS)]
-        await self.publish(notices)
+
+    async def nudge(self) -> None:
+        """Have all workers look at once what is registered, and not each at its next heartbeat.
+
+        They do when they hear of a new runtime, and notices of some go to them in turn.
+        """
+        new = [named(f"nudge-{number}") for number in range(NUDGES)]
+        await declare(self.connection, self.topology, new)
+        await self.publish([_notice(self.topology, one) for one in new])
 
     async def share_out(self, workers: int) -> None:
         """Wait until so many workers see each other: each queue of some decoys has one of them."""
@@ -206,13 +211,19 @@ async def declare(
 ) -> None:
     """Declare inboxes, over some channels at once."""
 
-    async def some(mine: Iterable[RuntimeId]) -> None:
+    async def some(mine: Sequence[RuntimeId]) -> None:
         channel = await connection.channel()
         for one in mine:
-            await topology.declare_inbox(channel, one)
+            if topology.shards:  # They are there; a binding that is not waited for costs half.
+                await channel.queue_bind(topology.queue_of(one), topology.inbox, one, nowait=True)
+            else:
+                await topology.declare_inbox(channel, one)
+        # The broker answers in order: what was not waited for is there now.
+        await topology.declare_inbox(channel, mine[-1])
         await channel.close()
 
-    await asyncio.gather(*(some(runtimes[lane::CHANNELS]) for lane in range(CHANNELS)))
+    lanes = (runtimes[lane::CHANNELS] for lane in range(CHANNELS))
+    await asyncio.gather(*(some(lane) for lane in lanes if lane))
 
 
 async def _remove(

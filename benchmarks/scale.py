@@ -20,7 +20,7 @@ from worker.sandbox.ports import free_port
 
 WAIT_SECONDS: Final = 240.0
 LEISURE_SECONDS: Final = 5.0
-ACTIVATIONS_A_SECOND: Final = 350
+ACTIVATIONS_A_SECOND: Final = 500
 """A rate that is reached anywhere: by it runtimes stay in memory until all were measured."""
 
 _ACTIVE: Final = re.compile(r"^meerkat_active_runtimes (\S+)$", re.MULTILINE)

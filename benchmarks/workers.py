@@ -88,6 +88,7 @@ async def rate(services: Services, size: Size, workers: int) -> float:
             await running.enter_async_context(ready.deployment.worker())
         await ready.share_out(workers)
         await ready.register()
+        await ready.nudge()
         await ready.until_admitted(size.messages)
         await ready.check(size.messages)
         assert await _owners(ready) == workers, "not all workers took part"

@@ -19,6 +19,7 @@ from benchmarks.sizes import FULL, TINY, Size
 
 MESSAGES: Final = 5_000
 OURS: Final = "this worker"
+Rates = dict[str, list[float]]
 _OURS: Final = (
     "2 workers, meerkat-worker run as it comes, 100 runtimes, prefetch 200 a queue, quorum queues; "
     "each message looked up, decided and committed with its history; group commit"
@@ -42,12 +43,21 @@ def main() -> None:
 
 def report(ready: Services, size: Size) -> Report:
     """Measure the peers and ourselves, in turn, so many times."""
-    rates: dict[str, list[float]] = {peer.name: [] for peer in PEERS}
-    rates[OURS] = []
+    rates: Rates = {name: [] for name in (*(peer.name for peer in PEERS), OURS)}
     for _ in range(size.times):
-        for peer in PEERS:
-            rates[peer.name].append(asyncio.run(contest.rate(peer, ready, size.messages)))
-        rates[OURS].append(asyncio.run(workers.rate(ready, size, 2)))
+        perform(ready, size, rates)
+    return judged(rates, size)
+
+
+def perform(ready: Services, size: Size, rates: Rates) -> None:
+    """Have everyone perform once."""
+    for peer in PEERS:
+        rates[peer.name].append(asyncio.run(contest.rate(peer, ready, size.messages)))
+    rates[OURS].append(asyncio.run(workers.rate(ready, size, 2)))
+
+
+def judged(rates: Rates, size: Size) -> Report:
+    """Set everyone beside the best of the peers, with their settings."""
     settings = {peer.name: f"{_released(peer.packages)}; {peer.settings}" for peer in PEERS}
     settings[OURS] = _OURS
     best = max(median(rates[peer.name]) for peer in PEERS)
