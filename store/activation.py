@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,8 +24,9 @@ from schemas.records import CorruptRecord, InputRecord, RunRecord, RuntimeRecord
 from store import codec
 from store.codec import READ_ERRORS, Codec
 from store.engine import Database
-from store.errors import DamagedRowError
+from store.errors import DamagedRowError, RefusedError, StoreError
 from store.flavours import Flavour
+from store.gather import Gather
 from store.script import Ask, Script
 from store.tables import inputs, is_active, receipts, runs, runtimes
 
@@ -34,10 +35,8 @@ log = structlog.get_logger()
 CHUNK: Final = 2000
 """Active inputs read at once: raw rows and decoded ones stand side by side only this far."""
 
-AT_ONCE: Final = 4
-"""Runtimes being taken at once. When thousands come to life together, more would only stand in
-front of the commits: for minutes, and long before that a wait for the database looks like its
-absence."""
+AT_ONCE: Final = 50
+"""Runtimes that one transaction takes, when many come to life together."""
 
 _CHUNK: Final = f" LIMIT {CHUNK}"  # SQLAlchemy's limit brings parameters of its own
 _APPLIED: Final = frozenset({InputState.APPLIED, InputState.APPLIED_PENDING_CONSUMPTION})
@@ -55,6 +54,13 @@ _NEW: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    runtime_id: RuntimeId
+    owner: str
+    now: datetime
+
+
 class Activation:
     """Takes and reads runtimes; its statements are compiled once."""
 
@@ -62,7 +68,7 @@ class Activation:
         flavour = database.flavour
         self._database = database
         self._codec = codec
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._takings = Gather(self._take_all, bound=AT_ONCE)
         self._take = database.text(_take(flavour), _NEW)
         self._find = database.text(_all_of(runtimes), ("of_runtime",))
         self._first = database.text(_active(), ("of_runtime",)) + _CHUNK
@@ -72,8 +78,27 @@ class Activation:
 
     async def take(self, runtime_id: RuntimeId, *, owner: str, now: datetime) -> StoredRuntime:
         """Raise a runtime's epoch, or create it with epoch 1, and read its active state."""
-        async with self._turns:
-            return await self._database.write(self._taking(runtime_id, owner, now))
+        taken = await self._takings.submit(_Taking(runtime_id, owner, now))
+        if isinstance(taken, StoreError):
+            raise taken
+        return taken
+
+    async def _take_all(self, takings: Sequence[_Taking]) -> list[StoredRuntime | StoreError]:
+        """Take runtimes in one transaction; if one of them cannot be, each in its own.
+
+        Thousands that come to life together would otherwise stand in front of the commits, each
+        waiting for the disk, until their wait looks like a database that is away.
+        """
+        try:
+            return await self._database.write(self._taking_all(takings))
+        except (DamagedRowError, RefusedError):
+            return [await self._take_alone(taking) for taking in takings]
+
+    async def _take_alone(self, taking: _Taking) -> StoredRuntime | StoreError:
+        try:
+            return await self._database.write(self._taking(taking))
+        except StoreError as error:
+            return error
 
     async def read(self, runtime_id: RuntimeId) -> StoredRuntime | None:
         """Read what ``take`` reads, taking nothing."""
@@ -85,8 +110,15 @@ class Activation:
         row = (runtime_id, RuntimeState.IDLE.value, epoch, None, 0, False, "[]", False, at, at)
         return dict(zip(_NEW, row, strict=True))
 
-    def _taking(self, runtime_id: RuntimeId, owner: str, now: datetime) -> Script[StoredRuntime]:
-        row = {**self.new(runtime_id, now, epoch=1), "owner": owner}
+    def _taking_all(self, takings: Sequence[_Taking]) -> Script[list[StoredRuntime | StoreError]]:
+        """In the order of their ids, as commits lock them: so no two wait for each other."""
+        taken: dict[int, StoredRuntime] = {}
+        for place in sorted(range(len(takings)), key=lambda place: takings[place].runtime_id):
+            taken[place] = yield from self._taking(takings[place])
+        return [taken[place] for place in range(len(takings))]
+
+    def _taking(self, taking: _Taking) -> Script[StoredRuntime]:
+        row = {**self.new(taking.runtime_id, taking.now, epoch=1), "owner": taking.owner}
         (taken,) = yield Ask(self._take, tuple(row[name] for name in _NEW))
         return (yield from self._state(taken))
 
