@@ -100,12 +100,12 @@ class Rig:
         )
 
     async def _are_shared_out(self, queues: set[str], workers: int) -> bool:
-        held = [queues.intersection(one.queues) for one in await self._alive()]
+        held = [queues.intersection(one.queues) for one in await self.alive()]
         takers = Counter(queue for taken in held for queue in taken)
         once = len(takers) == len(queues) and set(takers.values()) == {1}
         return once and sum(map(bool, held)) == workers
 
-    async def _alive(self) -> list[WorkerPresence]:
+    async def alive(self) -> list[WorkerPresence]:
         """Workers whose heartbeat is fresh: one that was killed stays on the list."""
         fresh = now() - FRESH
         return [one for one in await self.store.workers() if one.heartbeat_at > fresh]

@@ -6,24 +6,20 @@ import asyncio
 import re
 import signal
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import httpx
-
+from benchmarks.messages import prompts
 from benchmarks.report import Report
 from benchmarks.rig import Rig, rig
 from benchmarks.services import Services
 from benchmarks.sizes import Size
 from tests.support.eventually import eventually
-from worker.sandbox.ports import free_port
 
 WAIT_SECONDS: Final = 240.0
-LEISURE_SECONDS: Final = 5.0
-ACTIVATIONS_A_SECOND: Final = 500
-"""A rate that is reached anywhere: by it runtimes stay in memory until all were measured."""
-
-_ACTIVE: Final = re.compile(r"^meerkat_active_runtimes (\S+)$", re.MULTILINE)
+WAVES: Final = 40
+"""Parts in which runtimes have their first input, so that only few are busy at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +27,11 @@ class Found:
     """What one layout showed.
 
     Attributes:
-        activations: Runtimes a second that came to life, each with a first input.
+        activations: Runtimes a second that came to life, all at once, each for one input.
         steady: Inputs a second that were admitted when all were alive.
         consumed: KiB a runtime whose queue is consumed and that has had no input.
         active: KiB more with a driver in memory and an input that waits.
-        passivated: KiB more than ``consumed`` that are left when it has gone from memory.
+        passivated: KiB more than ``consumed`` for one that has been in memory and is not now.
     """
 
     activations: float
@@ -53,13 +49,16 @@ def report(services: Services, size: Size) -> Report:
         for layout, runtimes in layouts
     ]
     notes = (
-        "One worker process on SQLite, all runtimes in memory (max_active_runtimes raised).",
-        "Activation: from the first input taken in hand until every runtime has admitted one.",
-        f"Steady: {size.messages:,} inputs that wait, for the runtimes in turn.",
+        "One worker process on SQLite.",
         (
-            "Memory: resident size of the process, beyond that of a worker without runtimes; "
-            "active and passivated are beyond one that only consumes, passivated after all were "
-            "idle and dropped."
+            "Activation: all runtimes get an input at once; from the first one taken in hand until "
+            "the last one is admitted."
+        ),
+        f"Steady: {size.messages:,} inputs that wait, for the runtimes in turn, all in memory.",
+        (
+            "Memory: resident size of the process. Consumed is beyond a worker without runtimes, "
+            "the others beyond one that only consumes. Passivated: each runtime has had an input, "
+            f"in {WAVES} waves, with room in memory for one wave."
         ),
     )
     return Report("scale", "Many runtimes on one worker", rows, notes)
@@ -78,43 +77,52 @@ def _row(layout: str, runtimes: int, found: Found) -> dict[str, object]:
 
 
 async def measure(services: Services, layout: str, runtimes: int, messages: int) -> Found:
-    """Bring so many runtimes to life on one worker, keep them busy, and let them go again."""
-    port = free_port()
-    settings = {
-        "MAX_ACTIVE_RUNTIMES": str(10 * runtimes),
-        "PASSIVATE_AFTER": str(LEISURE_SECONDS + runtimes / ACTIVATIONS_A_SECOND),
-        "HEALTH_PORT": str(port),
-    }
-    async with (
-        rig(services.amqp_url, runtimes=runtimes, layout=layout, settings=settings) as ready,
-        ready.deployment.worker() as worker,
-    ):
-        await ready.share_out(1)
-        alone = _resident(worker.pid)
-        await ready.register()
-        await eventually(lambda: _are_consumed(ready), WAIT_SECONDS, "all queues are consumed")
-        consumed = _resident(worker.pid)
-        activations = await _activate(ready)
-        active = _resident(worker.pid)
-        await eventually(lambda: _all_there(port, runtimes), WAIT_SECONDS, "all are in memory")
-        steady = await _keep_busy(ready, worker, messages)
-        await ready.check(runtimes + messages)
-        await eventually(lambda: _all_gone(port), WAIT_SECONDS, "all runtimes are passivated")
-        left = _resident(worker.pid)
+    """Have so many runtimes come and go on one worker, and on the next one come and stay."""
+    async with rig(services.amqp_url, runtimes=runtimes, layout=layout) as ready:
+        wave = max(1, runtimes // WAVES)
+        async with ready.deployment.worker(MAX_ACTIVE_RUNTIMES=str(wave)) as worker:
+            await ready.share_out(1)
+            alone = _resident(worker.pid)
+            await ready.register()
+            consumed = await _consuming(ready, worker.pid)
+            await _come_and_go(ready, wave)
+            passivated = _resident(worker.pid) - consumed
+        async with ready.deployment.worker(MAX_ACTIVE_RUNTIMES=str(10 * runtimes)) as worker:
+            before = await _consuming(ready, worker.pid)
+            activations = await _activate(ready)
+            active = _resident(worker.pid) - before
+            steady = await _keep_busy(ready, worker, messages)
+        await ready.check(2 * runtimes + messages)
     return Found(
         activations,
         steady,
         (consumed - alone) / runtimes,
-        (active - consumed) / runtimes,
-        (left - consumed) / runtimes,
+        active / runtimes,
+        passivated / runtimes,
     )
+
+
+async def _consuming(ready: Rig, pid: int) -> int:
+    """The size of a worker that has come to consume all queues."""
+    await eventually(lambda: _are_consumed(ready), WAIT_SECONDS, "all queues are consumed")
+    return _resident(pid)
+
+
+async def _come_and_go(ready: Rig, wave: int) -> None:
+    """Give each runtime its first input, a wave after the other."""
+    first = prompts(ready.topology, ready.runtimes, len(ready.runtimes))
+    admitted = 0
+    while some := list(islice(first, wave)):
+        await ready.publish(some)
+        admitted += len(some)
+        await ready.until_admitted(admitted)
 
 
 async def _activate(ready: Rig) -> float:
     runtimes = len(ready.runtimes)
     await ready.load(runtimes)
-    seen = await ready.until_admitted(runtimes)
-    return runtimes / (seen - await ready.began()).total_seconds()
+    seen = await ready.until_admitted(2 * runtimes)
+    return runtimes / (seen - await ready.began(after=1)).total_seconds()
 
 
 async def _keep_busy(ready: Rig, worker: asyncio.subprocess.Process, messages: int) -> float:
@@ -124,29 +132,12 @@ async def _keep_busy(ready: Rig, worker: asyncio.subprocess.Process, messages: i
     await ready.load(messages)
     worker.send_signal(signal.SIGCONT)
     seen = await ready.until_admitted(before + messages)
-    return messages / (seen - await ready.began(after=1)).total_seconds()
+    return messages / (seen - await ready.began(after=2)).total_seconds()
 
 
 async def _are_consumed(ready: Rig) -> bool:
     wanted = {ready.topology.queue_of(one) for one in ready.runtimes}
-    return any(wanted.issubset(one.queues) for one in await ready.store.workers())
-
-
-async def _all_there(port: int, runtimes: int) -> bool:
-    return await _active(port) >= runtimes
-
-
-async def _all_gone(port: int) -> bool:
-    return await _active(port) == 0
-
-
-async def _active(port: int) -> float:
-    """How many runtimes the worker says that it has in memory."""
-    async with httpx.AsyncClient() as client:
-        metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-    found = _ACTIVE.search(metrics)
-    assert found is not None, "no metric of active runtimes"
-    return float(found[1])
+    return any(wanted.issubset(one.queues) for one in await ready.alive())
 
 
 def _resident(pid: int) -> int:
