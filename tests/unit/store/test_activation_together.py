@@ -67,7 +67,7 @@ async def test_a_commit_does_not_stand_behind_all_runtimes_that_wait_to_be_taken
     takings = [
         asyncio.ensure_future(store.activate(one, owner="worker-1", now=NOW)) for one in MANY
     ]
-    await asyncio.sleep(0)
+    await asyncio.wait(takings, return_when=asyncio.FIRST_COMPLETED)
     await store.commit([a_part(ALPHA, epoch, an_input(0))])
     assert sum(taking.done() for taking in takings) < len(MANY) / 2
     await asyncio.gather(*takings)
