@@ -43,6 +43,7 @@ CHANNELS: Final = 8
 
 START_SECONDS: Final = 60.0
 WORK_SECONDS: Final = 240.0
+LOG_SHOWN: Final = 4_000
 SUMMED_A_SECOND: Final = 200_000
 FRESH: Final = timedelta(seconds=3)
 DECOYS: Final = 32
@@ -202,7 +203,11 @@ async def rig(
             await topology.declare_pool(channel)
             await channel.close()
             await declare(connection, topology, ids)
-            yield Rig(deployment, topology, ids, store, publisher, connection)
+            try:
+                yield Rig(deployment, topology, ids, store, publisher, connection)
+            except AssertionError:
+                print(deployment.log("worker")[-LOG_SHOWN:])  # It goes with the directory.
+                raise
             await _remove(connection, topology, await store.runtime_ids())
 
 
