@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,8 +36,11 @@ log = structlog.get_logger()
 CHUNK: Final = 2000
 """Active inputs read at once: raw rows and decoded ones stand side by side only this far."""
 
-AT_ONCE: Final = 50
-"""Runtimes that one transaction takes, when many come to life together."""
+TOGETHER: Final = 50
+"""Runtimes that one transaction takes where one connection writes."""
+
+AT_ONCE: Final = 4
+"""Runtimes being taken side by side where many may write; commits have connections left."""
 
 _CHUNK: Final = f" LIMIT {CHUNK}"  # SQLAlchemy's limit brings parameters of its own
 _APPLIED: Final = frozenset({InputState.APPLIED, InputState.APPLIED_PENDING_CONSUMPTION})
@@ -68,7 +72,8 @@ class Activation:
         flavour = database.flavour
         self._database = database
         self._codec = codec
-        self._takings = Gather(self._take_all, bound=AT_ONCE)
+        self._takings = Gather(self._take_all, bound=TOGETHER)
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._take = database.text(_take(flavour), _NEW)
         self._find = database.text(_all_of(runtimes), ("of_runtime",))
         self._first = database.text(_active(), ("of_runtime",)) + _CHUNK
@@ -77,18 +82,22 @@ class Activation:
         self._receipts = database.text(_receipts(flavour))
 
     async def take(self, runtime_id: RuntimeId, *, owner: str, now: datetime) -> StoredRuntime:
-        """Raise a runtime's epoch, or create it with epoch 1, and read its active state."""
-        taken = await self._takings.submit(_Taking(runtime_id, owner, now))
+        """Raise a runtime's epoch, or create it with epoch 1, and read its active state.
+
+        Thousands that come to life together would otherwise stand in front of the commits, each
+        waiting for the disk, until their wait looks like a database that is away.
+        """
+        taking = _Taking(runtime_id, owner, now)
+        if not self._database.flavour.one_writer:
+            async with self._turns:
+                return await self._database.write(self._taking(taking))
+        taken = await self._takings.submit(taking)
         if isinstance(taken, StoreError):
             raise taken
         return taken
 
     async def _take_all(self, takings: Sequence[_Taking]) -> list[StoredRuntime | StoreError]:
-        """Take runtimes in one transaction; if one of them cannot be, each in its own.
-
-        Thousands that come to life together would otherwise stand in front of the commits, each
-        waiting for the disk, until their wait looks like a database that is away.
-        """
+        """Take runtimes in one transaction; if one of them cannot be, each in its own."""
         try:
             return await self._database.write(self._taking_all(takings))
         except (DamagedRowError, RefusedError):
@@ -111,11 +120,10 @@ class Activation:
         return dict(zip(_NEW, row, strict=True))
 
     def _taking_all(self, takings: Sequence[_Taking]) -> Script[list[StoredRuntime | StoreError]]:
-        """In the order of their ids, as commits lock them: so no two wait for each other."""
-        taken: dict[int, StoredRuntime] = {}
-        for place in sorted(range(len(takings)), key=lambda place: takings[place].runtime_id):
-            taken[place] = yield from self._taking(takings[place])
-        return [taken[place] for place in range(len(takings))]
+        taken: list[StoredRuntime | StoreError] = []
+        for taking in takings:
+            taken.append((yield from self._taking(taking)))  # noqa: PERF401 - a yield, not a value
+        return taken
 
     def _taking(self, taking: _Taking) -> Script[StoredRuntime]:
         row = {**self.new(taking.runtime_id, taking.now, epoch=1), "owner": taking.owner}
