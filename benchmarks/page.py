@@ -22,7 +22,11 @@ _RUN: Final = re.compile(r"(<!-- run: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def filled(page: str) -> str:
     """Put each run between the markers that name it."""
-    return _RUN.sub(lambda found: f"{found[1]}{markdown(recorded(found[2]))}{found[3]}", page)
+    return _RUN.sub(lambda found: f"{found[1]}{_shown(recorded(found[2]))}{found[3]}", page)
+
+
+def _shown(report: Report | None) -> str:
+    return "No run has been kept yet.\n" if report is None else markdown(report)
 
 
 def markdown(report: Report) -> str:

@@ -60,9 +60,10 @@ def show(report: Report, *, record: bool = False) -> None:
         _keep(report, RECORD / f"{report.name}.json")
 
 
-def recorded(name: str) -> Report:
-    """Read the run of a benchmark that the documentation shows."""
-    return msgspec.json.decode((RECORD / f"{name}.json").read_bytes(), type=Report)
+def recorded(name: str) -> Report | None:
+    """Read the run of a benchmark that the documentation shows, if there is one."""
+    file = RECORD / f"{name}.json"
+    return msgspec.json.decode(file.read_bytes(), type=Report) if file.exists() else None
 
 
 def _keep(report: Report, file: Path) -> None:
