@@ -32,4 +32,4 @@ class Size:
 
 
 FULL = Size()
-TINY = Size(times=1, messages=300, runtimes=6, many=20, sharded=100, kills=1, past=1_000)
+TINY = Size(times=1, messages=300, runtimes=6, many=8, sharded=40, kills=1, past=1_000)
