@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Final
 
-from benchmarks import admission, driver, history, postgresql, scale, workers
+from benchmarks import admission, driver, history, latency, postgresql, scale, workers
 from benchmarks.ending import end_in_order
 from benchmarks.report import Report, Rows, show
 from benchmarks.services import Services, services
@@ -26,6 +26,9 @@ ALONE: Final[dict[str, Callable[[Size], Report]]] = {
     "driver": lambda size: Report("driver", "The pure driver", driver_rows(size.times)),
     "admission": lambda size: Report(
         "admission", "Admission", admission_rows(size.messages, size.times)
+    ),
+    "latency": lambda size: Report(
+        "latency", "Publish to commit", latency_rows(size.messages, size.times)
     ),
 }
 ON_SERVICES: Final[dict[str, Callable[[Services, Size], Report]]] = {
@@ -83,6 +86,20 @@ def admission_rows(messages: int, times: int) -> Rows:
             f"ratio to {BASE}": round(rates[one.letter] / rates[BASE], 2),
         }
         for one in admission.CONTENDERS
+    ]
+
+
+def latency_rows(messages: int, times: int) -> Rows:
+    """How long a message takes at half of the highest rate."""
+    with start_rabbitmq(private=True) as broker:
+        found = asyncio.run(latency.measured(broker.url, messages=messages, times=times))
+    return [
+        {
+            "what": f"this worker, {latency.RUNTIMES} runtimes, at half of its rate",
+            "messages/s": round(found.messages_per_second),
+            "p50 ms": round(found.p50_ms, 1),
+            "p99 ms": round(found.p99_ms, 1),
+        }
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import quantiles
 from time import perf_counter, process_time
 from typing import Self
 
@@ -44,13 +46,14 @@ class Result(msgspec.Struct, frozen=True):
     Attributes:
         seconds: From the first delivery to the last ack.
         cpu_seconds: Processor time of all threads of its process, over the same span.
-        latencies_ms: Publish to commit, a value for each message that says when it was published.
+        p50_ms, p99_ms: Publish to commit, where messages say when they were published.
     """
 
     messages: int
     seconds: float
     cpu_seconds: float
-    latencies_ms: tuple[float, ...] = ()
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
     @property
     def rate(self) -> float:
@@ -81,7 +84,10 @@ class Moment:
         return Moment(now.seconds - self.seconds, now.cpu_seconds - self.cpu_seconds)
 
 
-def report(messages: int, span: Moment, latencies_ms: tuple[float, ...] = ()) -> None:
+def report(messages: int, span: Moment, latencies_ms: Sequence[float] = ()) -> None:
     """Print the result; the last line of this process."""
-    result = Result(messages, span.seconds, span.cpu_seconds, latencies_ms)
+    result = Result(messages, span.seconds, span.cpu_seconds)
+    if latencies_ms:
+        cuts = quantiles(latencies_ms, n=100)
+        result = msgspec.structs.replace(result, p50_ms=cuts[49], p99_ms=cuts[98])
     print(msgspec.json.encode(result).decode())

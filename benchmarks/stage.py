@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -50,8 +50,13 @@ class Stage:
         for fault in filter(None, results):
             raise fault
 
-    async def perform(self, module: str) -> Result:
-        """Run a contender in a fresh process until it has reported."""
+    async def perform(
+        self, module: str, *, meanwhile: Callable[[], Awaitable[None]] | None = None
+    ) -> Result:
+        """Run a contender in a fresh process until it has reported.
+
+        What is to be done ``meanwhile`` begins when the contender says that it is ready.
+        """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, msgspec.json.encode(self.assignment).decode()),
             cwd=ROOT,
@@ -59,6 +64,9 @@ class Stage:
         )
         try:
             async with asyncio.timeout(CONTENDER_SECONDS):
+                if meanwhile is not None and process.stdout is not None:
+                    await process.stdout.readline()
+                    await meanwhile()
                 out, _ = await process.communicate()
         finally:
             if process.returncode is None:

@@ -116,4 +116,4 @@ if __name__ == "__main__":
     log.configure(LogLevel.INFO, LogFormat.CONSOLE)
     told = received()
     span, latencies_ms = process.run(work(told))
-    report(told.messages, span, tuple(latencies_ms))
+    report(told.messages, span, latencies_ms)

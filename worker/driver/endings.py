@@ -186,7 +186,14 @@ def _end(
 
 
 def close(ledger: Ledger, ended: RunRecord, now: datetime) -> None:
-    """Write a run as ended, and its lease as over."""
+    """Write a run as ended, and its lease as over.
+
+    What waits may still have to wait: the run was forced ahead of its time, or the clock jumped
+    back. Then somebody must wake the runtime.
+    """
     ledger.set_run(replace(ended, ended_at=now, lease_until=None))
     if ended.lease_until is not None:
         ledger.pending.timer(TimerKind.RUN_LEASE, None)
+    plan = ledger.runtime.retry
+    if plan is not None and plan.not_before > now:
+        ledger.pending.timer(TimerKind.RETRY, Timer(TimerKind.RETRY, plan.not_before))

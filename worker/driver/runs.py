@@ -73,9 +73,7 @@ def start(ledger: Ledger, run_id: RunId, now: datetime) -> RunStart | NothingToR
     )
     resting = ledger.runtime.state
     ledger.control(ControlEvent.BEGIN_RUN, now, current_run_id=run_id, resting_state=resting)
-    plan = ledger.runtime.retry
-    # A run that was forced ahead of its plan leaves the timer: others may have to wait for it yet.
-    if plan is not None and now >= plan.not_before:
+    if ledger.runtime.retry is not None:
         ledger.pending.timer(TimerKind.RETRY, None)
     ledger.set_run(run)
     _request(ledger, run)

@@ -155,6 +155,29 @@ def test_a_run_that_failed_after_it_applied_everything_leaves_nothing_to_retry()
     assert scene.driver.wants_run(scene.now)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_clock_that_jumps_back_during_a_run_leaves_nothing_asleep(*, lost: bool) -> None:
+    """What still has to wait when the run ends has a timer, also if the run is lost."""
+    scene = Scene()
+    scene.accept_all(flow_step(), flow_step())
+    scene.started()
+    scene.fail()
+    _due(scene)
+    scene.started()
+    scene.driver.take()
+    scene.wait(-3600)
+    if lost:
+        scene.recover(adopt_live_runs=False)
+    else:
+        scene.boundary()
+        scene.complete()
+    assert not scene.driver.wants_run(scene.now)
+    plan = scene.driver.runtime.retry
+    assert plan is not None
+    timer = Timer(TimerKind.RETRY, plan.not_before)
+    assert scene.driver.take().timers[TimerKind.RETRY] == timer
+
+
 # --- halving -------------------------------------------------------------------------------------
 
 
