@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 STAMP := $(VENV)/.installed
+# Celery and the others bring much that is not ours: they never come into .venv.
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 
 # How long chaos lasts, and from which seed (empty: a new one, printed).
 SECONDS ?= 60
@@ -47,6 +50,7 @@ lint: venv ## style, types, the direction of imports, generated files that have 
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/meerkat-worker schemas check
 	@$(PYTHON) -m worker.documentation --check
+	@$(PYTHON) -m benchmarks.page --check
 
 format: venv ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix
@@ -58,8 +62,12 @@ unit: venv ## the tests that need no service
 bench: venv ## how fast we are beside the bare client and the bare transaction, as ratios
 	@$(PYTHON) -m benchmarks $(BENCH_ARGS)
 
-bench-peers: venv ## the same work done by Celery, Dramatiq and others
-	@$(PYTHON) -m benchmarks.peers $(BENCH_ARGS)
+bench-peers: $(PEERS_STAMP) ## the same work done by Celery, Dramatiq and others
+	@$(PEERS)/bin/python -m benchmarks.peers $(BENCH_ARGS)
+
+$(PEERS_STAMP): pyproject.toml constraints.txt scripts/make-venv
+	@scripts/make-venv $(PEERS) peers
+	@touch $@
 
 chaos: venv ## kill things at random for SECONDS (60) from SEED, then check every promise
 	@$(PYTHON) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
@@ -67,7 +75,14 @@ chaos: venv ## kill things at random for SECONDS (60) from SEED, then check ever
 docs: venv ## write again what is generated: schemas, settings, commands, state diagrams
 	@$(BIN)/meerkat-worker schemas export
 	@$(PYTHON) -m worker.documentation
+	@$(PYTHON) -m benchmarks.page
 
+<<<<<<< HEAD
 clean: ## remove what was built and cached; keeps .venv and demo databases
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist screenshots
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+=======
+clean: ## remove what was built and cached; keeps environments and demo databases
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	@find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(PEERS)/*' -prune -exec rm -rf {} +
+>>>>>>> bench

@@ -1,48 +1,65 @@
 """``python -m benchmarks [WHAT ...] [--times N] [--messages N]``: how fast, as ratios.
 
-WHAT is ``driver``, ``admission`` or ``latency``; without it, all of them.
-
 A table for people on stdout, the same as JSON in ``benchmarks/results/`` (not kept in git). Only
 the ratios of one run mean something: machines differ, and so does one machine from hour to hour.
+``docs/benchmarks.md`` says what each one does.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import platform
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
-import msgspec
-
-from benchmarks import admission, driver, latency
-from worker.cli.output import table
+from benchmarks import admission, driver, history, latency, postgresql, scale, workers
+from benchmarks.ending import end_in_order
+from benchmarks.report import Report, Rows, show
+from benchmarks.services import Services, services
+from benchmarks.sizes import FULL, TINY, Size
 from worker.sandbox import start_rabbitmq
 
-RESULTS: Final = Path(__file__).parent / "results"
 BASE: Final = "b"
-Rows = list[dict[str, object]]
+
+ALONE: Final[dict[str, Callable[[Size], Report]]] = {
+    "driver": lambda size: Report("driver", "The pure driver", driver_rows(size.times)),
+    "admission": lambda size: Report(
+        "admission", "Admission", admission_rows(size.messages, size.times)
+    ),
+    "latency": lambda size: Report(
+        "latency", "Publish to commit", latency_rows(size.messages, size.times)
+    ),
+}
+ON_SERVICES: Final[dict[str, Callable[[Services, Size], Report]]] = {
+    "postgresql": postgresql.report,
+    "workers": workers.report,
+    "history": history.report,
+    "scale": scale.report,
+}
 
 
 def main() -> None:
     """Run what was asked for, or everything."""
+    known = [*ALONE, *ON_SERVICES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "what", nargs="*", choices=["admission", "driver", "latency", []], metavar="WHAT"
-    )
-    parser.add_argument("--times", type=int, default=3, help="rounds, in turn; medians are shown")
-    parser.add_argument("--messages", type=int, default=20_000, help="messages a round")
+    parser.add_argument("what", nargs="*", choices=[*known, []], metavar="WHAT", help=str(known))
+    parser.add_argument("--times", type=int, help="rounds, in turn; medians are shown")
+    parser.add_argument("--messages", type=int, help="messages a round")
+    parser.add_argument("--tiny", action="store_true", help="only prove that it runs")
+    parser.add_argument("--record", action="store_true", help="for docs/benchmarks.md")
     told = parser.parse_args()
-    wanted = told.what or ["driver", "admission", "latency"]
-    if "driver" in wanted:
-        _show("driver", "The pure driver", driver_rows(told.times))
-    if "admission" in wanted:
-        _show("admission", "Admission", admission_rows(told.messages, told.times))
-    if "latency" in wanted:
-        _show("latency", "Publish to commit", latency_rows(told.messages, told.times))
+    end_in_order()
+    size = (TINY if told.tiny else FULL).told(told.times, told.messages)
+    with ExitStack() as stack:
+        started: list[Services] = []
+        for name in told.what or known:
+            if name in ALONE:
+                found = ALONE[name](size)
+            else:
+                started = started or [stack.enter_context(services())]
+                found = ON_SERVICES[name](started[0], size)
+            show(found, record=told.record)
 
 
 def driver_rows(times: int) -> Rows:
@@ -84,18 +101,6 @@ def latency_rows(messages: int, times: int) -> Rows:
             "p99 ms": round(found.p99_ms, 1),
         }
     ]
-
-
-def _show(name: str, title: str, rows: Rows) -> None:
-    table(title, list(rows[0]), _cells(rows))
-    RESULTS.mkdir(exist_ok=True)
-    at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    found = {"at": at, "python": platform.python_version(), "rows": rows}
-    (RESULTS / f"{name}-{at}.json").write_bytes(msgspec.json.encode(found))
-
-
-def _cells(rows: Rows) -> Iterable[Sequence[object]]:
-    return (list(row.values()) for row in rows)
 
 
 if __name__ == "__main__":

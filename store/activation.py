@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,8 +25,9 @@ from schemas.records import CorruptRecord, InputRecord, RunRecord, RuntimeRecord
 from store import codec
 from store.codec import READ_ERRORS, Codec
 from store.engine import Database
-from store.errors import DamagedRowError
+from store.errors import DamagedRowError, RefusedError, StoreError
 from store.flavours import Flavour
+from store.gather import Gather
 from store.script import Ask, Script
 from store.tables import inputs, is_active, receipts, runs, runtimes
 
@@ -32,6 +35,12 @@ log = structlog.get_logger()
 
 CHUNK: Final = 2000
 """Active inputs read at once: raw rows and decoded ones stand side by side only this far."""
+
+TOGETHER: Final = 50
+"""Runtimes that one transaction takes where one connection writes."""
+
+AT_ONCE: Final = 4
+"""Runtimes being taken side by side where many may write; commits have connections left."""
 
 _CHUNK: Final = f" LIMIT {CHUNK}"  # SQLAlchemy's limit brings parameters of its own
 _APPLIED: Final = frozenset({InputState.APPLIED, InputState.APPLIED_PENDING_CONSUMPTION})
@@ -49,6 +58,13 @@ _NEW: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    runtime_id: RuntimeId
+    owner: str
+    now: datetime
+
+
 class Activation:
     """Takes and reads runtimes; its statements are compiled once."""
 
@@ -56,6 +72,8 @@ class Activation:
         flavour = database.flavour
         self._database = database
         self._codec = codec
+        self._takings = Gather(self._take_all, bound=TOGETHER)
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._take = database.text(_take(flavour), _NEW)
         self._find = database.text(_all_of(runtimes), ("of_runtime",))
         self._first = database.text(_active(), ("of_runtime",)) + _CHUNK
@@ -64,8 +82,32 @@ class Activation:
         self._receipts = database.text(_receipts(flavour))
 
     async def take(self, runtime_id: RuntimeId, *, owner: str, now: datetime) -> StoredRuntime:
-        """Raise a runtime's epoch, or create it with epoch 1, and read its active state."""
-        return await self._database.write(self._taking(runtime_id, owner, now))
+        """Raise a runtime's epoch, or create it with epoch 1, and read its active state.
+
+        Thousands that come to life together would otherwise stand in front of the commits, each
+        waiting for the disk, until their wait looks like a database that is away.
+        """
+        taking = _Taking(runtime_id, owner, now)
+        if not self._database.flavour.one_writer:
+            async with self._turns:
+                return await self._database.write(self._taking(taking))
+        taken = await self._takings.submit(taking)
+        if isinstance(taken, StoreError):
+            raise taken
+        return taken
+
+    async def _take_all(self, takings: Sequence[_Taking]) -> list[StoredRuntime | StoreError]:
+        """Take runtimes in one transaction; if one of them cannot be, each in its own."""
+        try:
+            return await self._database.write(self._taking_all(takings))
+        except (DamagedRowError, RefusedError):
+            return [await self._take_alone(taking) for taking in takings]
+
+    async def _take_alone(self, taking: _Taking) -> StoredRuntime | StoreError:
+        try:
+            return await self._database.write(self._taking(taking))
+        except StoreError as error:
+            return error
 
     async def read(self, runtime_id: RuntimeId) -> StoredRuntime | None:
         """Read what ``take`` reads, taking nothing."""
@@ -77,8 +119,14 @@ class Activation:
         row = (runtime_id, RuntimeState.IDLE.value, epoch, None, 0, False, "[]", False, at, at)
         return dict(zip(_NEW, row, strict=True))
 
-    def _taking(self, runtime_id: RuntimeId, owner: str, now: datetime) -> Script[StoredRuntime]:
-        row = {**self.new(runtime_id, now, epoch=1), "owner": owner}
+    def _taking_all(self, takings: Sequence[_Taking]) -> Script[list[StoredRuntime | StoreError]]:
+        taken: list[StoredRuntime | StoreError] = []
+        for taking in takings:
+            taken.append((yield from self._taking(taking)))  # noqa: PERF401 - a yield, not a value
+        return taken
+
+    def _taking(self, taking: _Taking) -> Script[StoredRuntime]:
+        row = {**self.new(taking.runtime_id, taking.now, epoch=1), "owner": taking.owner}
         (taken,) = yield Ask(self._take, tuple(row[name] for name in _NEW))
         return (yield from self._state(taken))
 

@@ -42,7 +42,13 @@ MIGRATE: Final = "run `meerkat-worker migrate`"
 
 
 class Flavour(Protocol):
-    """What differs between the databases. One of ``Sqlite`` and ``Postgresql``."""
+    """What differs between the databases. One of ``Sqlite`` and ``Postgresql``.
+
+    Attributes:
+        one_writer: Whether whoever writes waits for all others: then it is best done together.
+    """
+
+    one_writer: bool
 
     def engines(
         self, url: URL, *, relaxed: bool, patience: float
@@ -118,6 +124,8 @@ class Sqlite:
 
     One connection writes and others read, so that readers never wait for the writer.
     """
+
+    one_writer: bool = True
 
     def engines(
         self,
@@ -250,6 +258,8 @@ def _listed(values: Sequence[object]) -> ColumnElement[Any]:
 
 class Postgresql:
     """PostgreSQL 12 and later through asyncpg."""
+
+    one_writer: bool = False
 
     def engines(
         self, url: URL, *, relaxed: bool, patience: float

@@ -13,9 +13,9 @@ import structlog
 from schemas.ids import InputId, RuntimeId
 from schemas.records import Known, SnapshotRecord, StoredRuntime
 from store.errors import StoreUnavailableError
+from store.gather import Gather
 from store.ports import Commit, CommitResult, Lookup, RuntimeStore
 from worker.broker.backoff import Backoff
-from worker.gather import Gather
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -17,13 +17,13 @@ from schemas.ids import RuntimeId, runtime_id
 from schemas.lifecycle import RuntimeState
 from schemas.records import OutboxMessage
 from store.errors import StoreError
+from store.gather import Gather
 from store.sql import SqlStore
 from worker.broker.delivery import Delivery
 from worker.broker.errors import BrokerError
 from worker.broker.topology import Topology
 from worker.burial import Burial
 from worker.committer import Committer
-from worker.gather import Gather
 from worker.outbox import Publishes
 
 log = structlog.get_logger()

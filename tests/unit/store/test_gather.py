@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.gather import Gather
+from store.gather import Gather
 
 
 class Recorder:

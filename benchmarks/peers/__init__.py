@@ -1,0 +1,1 @@
+"""Peers: other programs that do the same work, each as its friends would set it up."""
