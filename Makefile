@@ -77,12 +77,6 @@ docs: venv ## write again what is generated: schemas, settings, commands, state 
 	@$(PYTHON) -m worker.documentation
 	@$(PYTHON) -m benchmarks.page
 
-<<<<<<< HEAD
-clean: ## remove what was built and cached; keeps .venv and demo databases
-	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist screenshots
-	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
-=======
 clean: ## remove what was built and cached; keeps environments and demo databases
-	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist screenshots
 	@find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(PEERS)/*' -prune -exec rm -rf {} +
->>>>>>> bench
