@@ -87,9 +87,8 @@ def engine_of(assignment: Assignment) -> AsyncEngine:
     return engine
 
 
-async def consume(assignment: Assignment) -> Moment:
+async def consume(assignment: Assignment, engine: AsyncEngine) -> Moment:
     """Consume and write every message; answers the span, first delivery to last ack."""
-    engine = engine_of(assignment)
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     async with await aio_pika.connect(assignment.url) as connection:
@@ -108,4 +107,4 @@ async def consume(assignment: Assignment) -> Moment:
 
 if __name__ == "__main__":
     told = received()
-    report(told.messages, uvloop.run(consume(told)))
+    report(told.messages, uvloop.run(consume(told, engine_of(told))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser
@@ -12,15 +11,6 @@ from store.sql import SqlStore
 from tests.support.browsing import browser as started_browser
 from tests.support.deployment import Deployment
 from tests.support.operating import Operator, operating
-
-
-@pytest.fixture
-async def deployment(tmp_path: Path, amqp_url: str, namespace: str) -> Deployment:
-    """A migrated SQLite file and the shared broker; processes are the test's to start."""
-    database_url = f"sqlite+aiosqlite:///{tmp_path / 'meerkat.db'}"
-    made = Deployment(tmp_path, amqp_url, namespace, database_url)
-    await made.migrate()
-    return made
 
 
 @pytest.fixture

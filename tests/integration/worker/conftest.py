@@ -14,15 +14,6 @@ from tests.support.ledger import Ledger
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path, amqp_url: str, namespace: str) -> Deployment:
-    """A migrated SQLite file and the shared broker; processes are the test's to start."""
-    database_url = f"sqlite+aiosqlite:///{tmp_path / 'meerkat.db'}"
-    made = Deployment(tmp_path, amqp_url, namespace, database_url)
-    await made.migrate()
-    return made
-
-
-@pytest.fixture
 async def ledger(deployment: Deployment) -> AsyncIterator[Ledger]:
     """What the workers committed."""
     async with deployment.store() as store:
