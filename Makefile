@@ -39,7 +39,7 @@ sandbox: venv ## a broker, a worker and the echo agent until Ctrl-C, to try thin
 	@$(BIN)/meerkat-worker sandbox
 
 test: venv ## everything that must hold before a change goes in
-	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql chromium
+	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql chromium node
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 

@@ -1,4 +1,4 @@
-"""`python -m worker.sandbox ensure rabbitmq [postgresql] [chromium]`: install what is missing."""
+"""`python -m worker.sandbox ensure rabbitmq [postgresql] [chromium] [node]`: install what is missing."""
 
 import os
 import sys
@@ -44,7 +44,7 @@ def _address(software: Software) -> str | None:
             return rabbitmq.ADDRESS
         case Software.POSTGRESQL:
             return postgresql.ADDRESS
-        case Software.CHROMIUM:
+        case Software.CHROMIUM | Software.NODE:
             return None
         case _:
             assert_never(software)

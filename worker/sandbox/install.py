@@ -33,6 +33,7 @@ class Software(StrEnum):
     RABBITMQ = "rabbitmq"
     POSTGRESQL = "postgresql"
     CHROMIUM = "chromium"
+    NODE = "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def _recipe(software: Software) -> _Recipe:
             )
         case Software.CHROMIUM:
             return _Recipe("Chromium", "chromium", locate.chromium, "put a chromium on the PATH")
+        case Software.NODE:
+            return _Recipe("Node.js", "npm", locate.npm, "put node and npm on the PATH")
         case _:
             assert_never(software)
 

@@ -63,6 +63,12 @@ def chromium() -> Path | None:
     return None
 
 
+def npm() -> Path | None:
+    """Find Node's package manager; Debian's package brings Node along."""
+    found = shutil.which("npm")
+    return Path(found) if found else None
+
+
 def _first(candidates: list[Path]) -> Path | None:
     return next((path for path in candidates if os.access(path, os.X_OK)), None)
 
