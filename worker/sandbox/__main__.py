@@ -1,4 +1,4 @@
-"""`python -m worker.sandbox ensure rabbitmq [postgresql] [chromium] [node]`: install what is missing."""
+"""`python -m worker.sandbox ensure rabbitmq [postgresql ...]`: install what is missing."""
 
 import os
 import sys
