@@ -114,6 +114,8 @@ class Connection:
 
     async def _opened(self, number: int, *, confirms: bool) -> Channel:
         """Open a channel as the client's connection does it, but one of our class."""
+        if not self.is_open:
+            raise BrokerUnavailableError("the connection was lost")
         channel = Channel(
             self._wire,
             number,
