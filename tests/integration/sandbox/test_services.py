@@ -156,15 +156,27 @@ def _read(client: Minio, bucket: str, key: str) -> bytes:
         response.release_conn()
 
 
-def test_an_object_survives_kill_of_the_object_store(
+async def test_an_object_survives_kill_of_the_object_store(
     private_object_store: ObjectStore, bucket: str
 ) -> None:
-    """What was put is there after kill -9 and a restart at the same address."""
+    """What was put is there after kill -9 and a restart at the same address.
+
+    A server that has just started may ask for patience first: its parts find each other.
+    """
     client = _client(private_object_store.address)
     client.make_bucket(bucket)
     client.put_object(bucket, "key", io.BytesIO(b"x" * 100_000), 100_000)
     private_object_store.restart()
-    assert _read(_client(private_object_store.address), bucket, "key") == b"x" * 100_000
+
+    def found() -> bytes | None:
+        try:
+            return _read(_client(private_object_store.address), bucket, "key")
+        except S3Error as error:
+            if error.code == "InternalError":
+                return None
+            raise
+
+    assert await eventually(found, 20, "the object is there") == b"x" * 100_000
 
 
 def test_the_object_store_refuses_a_wrong_secret(object_store: S3Address) -> None:
