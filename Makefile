@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
 
-.PHONY: help venv demo sandbox test lint format unit bench bench-peers chaos docs clean
+.PHONY: help venv demo sandbox test test-long lint format unit bench bench-peers chaos docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test: venv ## everything that must hold before a change goes in
 	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql chromium node
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
+
+test-long: venv ## what proves the proofs: planted bugs are found, every benchmark runs; minutes
+	@$(PYTHON) -m worker.sandbox ensure rabbitmq postgresql
+	@$(BIN)/pytest -n 2 -m long $(PYTEST_ARGS)
 
 lint: venv ## style, types, the direction of imports, generated files that have gone stale
 	@$(BIN)/ruff check

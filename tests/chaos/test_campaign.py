@@ -53,6 +53,7 @@ async def test_two_minutes_of_faults_break_no_promise() -> None:
     assert counted(said, "messages") >= 1000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sabotage", "complaint"),
     [

@@ -27,6 +27,7 @@ def ready() -> Iterator[Services]:
         yield started
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ON_SERVICES)
 def test_a_benchmark_runs_and_checks_that_the_work_was_done(name: str, ready: Services) -> None:
     found = ON_SERVICES[name](ready, TINY)
