@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from store.engine import Database
 from store.errors import DamagedRowError, RefusedError, StoreError
 from store.flavours import Flavour
 from store.gather import Gather
-from store.script import Ask, Script
+from store.script import Ask, AskEach, Rows, Script
 from store.tables import inputs, is_active, receipts, runs, runtimes
 
 log = structlog.get_logger()
@@ -36,13 +35,12 @@ log = structlog.get_logger()
 CHUNK: Final = 2000
 """Active inputs read at once: raw rows and decoded ones stand side by side only this far."""
 
+FEW: Final = 40
+"""Active inputs of each runtime that are read at first, of many runtimes together."""
+
 TOGETHER: Final = 50
-"""Runtimes that one transaction takes where one connection writes."""
+"""Runtimes that one transaction takes."""
 
-AT_ONCE: Final = 4
-"""Runtimes being taken side by side where many may write; commits have connections left."""
-
-_CHUNK: Final = f" LIMIT {CHUNK}"  # SQLAlchemy's limit brings parameters of its own
 _APPLIED: Final = frozenset({InputState.APPLIED, InputState.APPLIED_PENDING_CONSUMPTION})
 _NEW: Final = (
     "runtime_id",
@@ -73,11 +71,13 @@ class Activation:
         self._database = database
         self._codec = codec
         self._takings = Gather(self._take_all, bound=TOGETHER)
-        self._turns = asyncio.Semaphore(AT_ONCE)
         self._take = database.text(_take(flavour), _NEW)
         self._find = database.text(_all_of(runtimes), ("of_runtime",))
-        self._first = database.text(_active(), ("of_runtime",)) + _CHUNK
-        self._next = database.text(_active_after(), ("of_runtime", "sequence", "input_id")) + _CHUNK
+        # SQLAlchemy's own limit brings parameters of its own.
+        first = database.text(_active(), ("of_runtime",))
+        self._first = f"{first} LIMIT {FEW}"
+        after = database.text(_active_after(), ("of_runtime", "sequence", "input_id"))
+        self._next = f"{after} LIMIT {CHUNK}"
         self._run = database.text(_run(), ("of_runtime", "of_run"))
         self._receipts = database.text(_receipts(flavour))
 
@@ -87,27 +87,16 @@ class Activation:
         Thousands that come to life together would otherwise stand in front of the commits, each
         waiting for the disk, until their wait looks like a database that is away.
         """
-        taking = _Taking(runtime_id, owner, now)
-        if not self._database.flavour.one_writer:
-            async with self._turns:
-                return await self._database.write(self._taking(taking))
-        taken = await self._takings.submit(taking)
-        if isinstance(taken, StoreError):
-            raise taken
-        return taken
+        return await self._takings.submit(_Taking(runtime_id, owner, now))
 
     async def _take_all(self, takings: Sequence[_Taking]) -> list[StoredRuntime | StoreError]:
         """Take runtimes in one transaction; if one of them cannot be, each in its own."""
         try:
-            return await self._database.write(self._taking_all(takings))
-        except (DamagedRowError, RefusedError):
-            return [await self._take_alone(taking) for taking in takings]
-
-    async def _take_alone(self, taking: _Taking) -> StoredRuntime | StoreError:
-        try:
-            return await self._database.write(self._taking(taking))
-        except StoreError as error:
-            return error
+            return [*await self._database.write(self._taking(takings))]
+        except (DamagedRowError, RefusedError) as error:
+            if len(takings) == 1:
+                return [error]
+            return [taken for one in takings for taken in await self._take_all([one])]
 
     async def read(self, runtime_id: RuntimeId) -> StoredRuntime | None:
         """Read what ``take`` reads, taking nothing."""
@@ -119,67 +108,77 @@ class Activation:
         row = (runtime_id, RuntimeState.IDLE.value, epoch, None, 0, False, "[]", False, at, at)
         return dict(zip(_NEW, row, strict=True))
 
-    def _taking_all(self, takings: Sequence[_Taking]) -> Script[list[StoredRuntime | StoreError]]:
-        taken: list[StoredRuntime | StoreError] = []
-        for taking in takings:
-            taken.append((yield from self._taking(taking)))  # noqa: PERF401 - a yield, not a value
-        return taken
+    def _taking(self, takings: Sequence[_Taking]) -> Script[list[StoredRuntime]]:
+        """Take runtimes in the order of their ids, as commits lock them: none waits for another."""
+        order = sorted(range(len(takings)), key=lambda place: takings[place].runtime_id)
+        rows = yield AskEach(self._take, [self._row(takings[place]) for place in order])
+        states = yield from self._states(rows)
+        taken = dict(zip(order, states, strict=True))
+        return [taken[place] for place in range(len(takings))]
 
-    def _taking(self, taking: _Taking) -> Script[StoredRuntime]:
+    def _row(self, taking: _Taking) -> tuple[object, ...]:
         row = {**self.new(taking.runtime_id, taking.now, epoch=1), "owner": taking.owner}
-        (taken,) = yield Ask(self._take, tuple(row[name] for name in _NEW))
-        return (yield from self._state(taken))
+        return tuple(row[name] for name in _NEW)
 
     def _finding(self, runtime_id: RuntimeId) -> Script[StoredRuntime | None]:
-        found = yield Ask(self._find, (runtime_id,))
-        return (yield from self._state(found[0])) if found else None
+        states = yield from self._states((yield Ask(self._find, (runtime_id,))))
+        return states[0] if states else None
 
-    def _state(self, row: tuple[Any, ...]) -> Script[StoredRuntime]:
-        runtime = _runtime(_values(runtimes, row))
-        active: list[InputRecord] = []
-        corrupt: list[CorruptRecord] = []
-        yield from self._inputs(runtime.runtime_id, active, corrupt)
-        return StoredRuntime(
-            runtime=runtime,
-            inputs=tuple(active),
-            run=(yield from self._current_run(runtime)),
-            receipts=(yield from self._receipts_of(runtime.runtime_id, active)),
-            corrupt=tuple(corrupt),
-        )
-
-    def _inputs(
-        self, runtime_id: RuntimeId, active: list[InputRecord], corrupt: list[CorruptRecord]
-    ) -> Script[None]:
-        """Read active inputs in admission order, a chunk at a time."""
-        rows = yield Ask(self._first, (runtime_id,))
-        while True:
-            for row in rows:
-                values = _values(inputs, row)
-                try:
-                    active.append(codec.read_input(values))
-                except READ_ERRORS as error:
-                    corrupt.append(_corrupt(values, error))
-            if len(rows) < CHUNK:
-                return
-            last = _values(inputs, rows[-1])
-            rows = yield Ask(self._next, (runtime_id, last["sequence"], last["input_id"]))
-
-    def _current_run(self, runtime: RuntimeRecord) -> Script[RunRecord | None]:
-        """Read the run in flight; one that cannot be read counts as lost: its inputs go back."""
-        run_id = runtime.current_run_id
-        if run_id is None:
-            return None
-        found = yield Ask(self._run, (runtime.runtime_id, self._codec.uuid(run_id)))
-        try:
-            return codec.read_run(_values(runs, found[0])) if found else None
-        except READ_ERRORS as error:
-            log.warning(
-                "store: run cannot be decoded",
-                runtime_id=runtime.runtime_id,
-                run_id=str(run_id),
-                why=codec.fault(error),
+    def _states(self, rows: Rows) -> Script[list[StoredRuntime]]:
+        """Read the active state of runtimes; what most of them need is asked for together."""
+        found = [_runtime(_values(runtimes, row)) for row in rows]
+        ids = list(dict.fromkeys(runtime.runtime_id for runtime in found))
+        active = {one: _Active() for one in ids}
+        for row in (yield AskEach(self._first, [(one,) for one in ids])):
+            values = _values(inputs, row)
+            active[values["runtime_id"]].add(values)
+        for one in ids:
+            yield from self._rest(active[one])
+        current = yield from self._current_runs(found)
+        states = []
+        for runtime in found:
+            of_runtime = active[runtime.runtime_id]
+            states.append(
+                StoredRuntime(
+                    runtime=runtime,
+                    inputs=tuple(of_runtime.read),
+                    run=current.get(runtime.runtime_id),
+                    receipts=(yield from self._receipts_of(runtime.runtime_id, of_runtime.read)),
+                    corrupt=tuple(of_runtime.corrupt),
+                )
             )
-            return None
+        return states
+
+    def _rest(self, active: _Active) -> Script[None]:
+        """Read the active inputs behind the first few, a chunk at a time."""
+        full = FEW
+        while active.count == full:
+            last = active.last
+            key = (last["runtime_id"], last["sequence"], last["input_id"])
+            for row in (yield Ask(self._next, key)):
+                active.add(_values(inputs, row))
+            full += CHUNK
+
+    def _current_runs(self, found: Sequence[RuntimeRecord]) -> Script[dict[RuntimeId, RunRecord]]:
+        """Read runs in flight; one that cannot be read counts as lost: its inputs go back."""
+        wanted = [
+            (runtime.runtime_id, self._codec.uuid(runtime.current_run_id))
+            for runtime in found
+            if runtime.current_run_id is not None
+        ]
+        current = {}
+        for row in (yield AskEach(self._run, wanted)) if wanted else ():
+            values = _values(runs, row)
+            try:
+                current[values["runtime_id"]] = codec.read_run(values)
+            except READ_ERRORS as error:
+                log.warning(
+                    "store: run cannot be decoded",
+                    runtime_id=values["runtime_id"],
+                    run_id=str(values["run_id"]),
+                    why=codec.fault(error),
+                )
+        return current
 
     def _receipts_of(
         self, runtime_id: RuntimeId, active: Sequence[InputRecord]
@@ -197,6 +196,28 @@ class Activation:
         arguments = self._database.flavour.pairs_arguments(sorted(wanted, key=str))
         found = yield Ask(self._receipts, (runtime_id, *arguments))
         return frozenset((codec.read_id(run_id), sequence) for run_id, sequence in found)
+
+
+@dataclass(slots=True)
+class _Active:
+    """The active inputs of a runtime, as far as they have been read."""
+
+    read: list[InputRecord] = field(default_factory=list)
+    corrupt: list[CorruptRecord] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.read) + len(self.corrupt)
+
+    def add(self, values: dict[str, Any]) -> None:
+        """Take the next one in admission order."""
+        self.last = values
+        try:
+            self.read.append(codec.read_input(values))
+        except READ_ERRORS as error:
+            self.corrupt.append(_corrupt(values, error))
 
 
 # --- statements ----------------------------------------------------------------------------------

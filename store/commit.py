@@ -12,8 +12,9 @@ from store.burial import bury
 from store.codec import Codec
 from store.engine import Database
 from store.errors import RefusedError
+from store.players import on_sqlalchemy
 from store.ports import Commit, CommitResult
-from store.script import Ask, Script, Tell, play
+from store.script import Ask, Script, Tell
 from store.writes import Rows, Statements, Write, rows_of
 
 log = structlog.get_logger()
@@ -82,7 +83,7 @@ class GroupCommit:
             live = await self.database.write(self._changes(drafts))
         else:
             async with self.database.writing() as connection:
-                live = await play(connection, self._changes(drafts))
+                live = await on_sqlalchemy(connection, self._changes(drafts))
                 letters = [letter for draft in live for letter in draft.letters]
                 await bury(connection, self.database.flavour, letters)
         return {draft.place for draft in drafts} - {draft.place for draft in live}

@@ -102,7 +102,7 @@ class Database:
             yield
         except StoreError:
             raise
-        except (*_FOREIGN,) as error:
+        except (*_FOREIGN, self.dialect.loaded_dbapi.Error) as error:
             raise self.flavour.translate(error) from error
 
 

@@ -31,7 +31,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schemas.ids import id_text
 from store.errors import RefusedError, SchemaError, StoreError, StoreUnavailableError
-from store.script import Isolation, Script, play, played
+from store.players import on_asyncpg, on_sqlite
+from store.script import Isolation, Script
 
 _T = TypeVar("_T")
 
@@ -42,13 +43,7 @@ MIGRATE: Final = "run `meerkat-worker migrate`"
 
 
 class Flavour(Protocol):
-    """What differs between the databases. One of ``Sqlite`` and ``Postgresql``.
-
-    Attributes:
-        one_writer: Whether whoever writes waits for all others: then it is best done together.
-    """
-
-    one_writer: bool
+    """What differs between the databases. One of ``Sqlite`` and ``Postgresql``."""
 
     def engines(
         self, url: URL, *, relaxed: bool, patience: float
@@ -125,8 +120,6 @@ class Sqlite:
     One connection writes and others read, so that readers never wait for the writer.
     """
 
-    one_writer: bool = True
-
     def engines(
         self,
         url: URL,
@@ -140,20 +133,23 @@ class Sqlite:
         too late to wait for it.
         """
         level = "NORMAL" if relaxed else "FULL"
-        writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=_SQLITE_CONNECT)
+        writer = create_async_engine(url, pool_size=1, max_overflow=0, **_SQLITE)
         _set_up_sqlite(
             writer.sync_engine, "BEGIN IMMEDIATE", "journal_mode=WAL", f"synchronous={level}"
         )
-        reader = create_async_engine(url, pool_size=4, max_overflow=4, connect_args=_SQLITE_CONNECT)
+        reader = create_async_engine(url, pool_size=8, max_overflow=0, **_SQLITE)
         _set_up_sqlite(reader.sync_engine, "BEGIN", "query_only=ON")
         return writer, reader
 
     async def run(self, engine: AsyncEngine, script: Script[_T], isolation: Isolation) -> _T:
         """In the connection's thread, in one go: every step there and back costs a switch of it."""
-        async with engine.connect() as connection:
-            raw: Any = (await connection.get_raw_connection()).driver_connection
+        pooled = await engine.raw_connection()
+        raw: Any = pooled.driver_connection
+        try:
             # aiosqlite has no public way to run a function there; it has had this one since ever.
-            return cast("_T", await raw._execute(played, raw._conn, script, isolation))  # noqa: SLF001
+            return cast("_T", await raw._execute(on_sqlite, raw._conn, script, isolation))  # noqa: SLF001
+        finally:
+            pooled.close()
 
     def uuid(self, value: UUID) -> object:
         """Text: people read these files."""
@@ -219,7 +215,11 @@ class Sqlite:
         return StoreUnavailableError(f"the SQLite database cannot be used now: {cause}")
 
 
-_SQLITE_CONNECT: Final = {"timeout": 10.0}
+_SQLITE: Final[dict[str, Any]] = {
+    "connect_args": {"timeout": 10.0},
+    # Every transaction here ends by itself: one more rollback would be one more switch of threads.
+    "pool_reset_on_return": None,
+}
 _SQLITE_REFUSALS: Final = frozenset({"SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"})
 _SQLITE_PRAGMAS: Final = (
     "foreign_keys=ON",
@@ -259,19 +259,17 @@ def _listed(values: Sequence[object]) -> ColumnElement[Any]:
 class Postgresql:
     """PostgreSQL 12 and later through asyncpg."""
 
-    one_writer: bool = False
-
     def engines(
         self, url: URL, *, relaxed: bool, patience: float
     ) -> tuple[AsyncEngine, AsyncEngine]:
         """Make the engines; the reader's transactions see one moment of the database."""
         settings = _POSTGRES_SETTINGS | ({"synchronous_commit": "off"} if relaxed else {})
         connect = {"timeout": 10, "command_timeout": patience, "server_settings": settings}
-        writer = create_async_engine(url, pool_size=4, max_overflow=4, connect_args=connect)
+        writer = create_async_engine(url, pool_size=8, max_overflow=0, connect_args=connect)
         reader = create_async_engine(
             url,
-            pool_size=4,
-            max_overflow=4,
+            pool_size=8,
+            max_overflow=0,
             connect_args=connect,
             isolation_level="REPEATABLE READ",
             execution_options={"postgresql_readonly": True},
@@ -281,12 +279,19 @@ class Postgresql:
         return writer, reader
 
     async def run(self, engine: AsyncEngine, script: Script[_T], isolation: Isolation) -> _T:
-        """Step by step; what needs no transaction is spared its beginning and its end."""
-        async with engine.connect() as connection:
-            if isolation is Isolation.NONE:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-            async with connection.begin():
-                return await play(connection, script)
+        """On the driver's own connection, step by step."""
+        pooled = await engine.raw_connection()
+        raw: Any = pooled.driver_connection
+        try:
+            result = await on_asyncpg(raw, script, isolation)
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError) or raw.is_in_transaction():
+                pooled.invalidate()  # Nobody knows what it is doing now.
+            else:
+                pooled.close()
+            raise
+        pooled.close()
+        return result
 
     def uuid(self, value: UUID) -> object:
         """As it is."""

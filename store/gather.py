@@ -19,15 +19,15 @@ class Gather(Generic[T, R]):
     """Calls ``run`` over everything submitted since its last call began.
 
     Args:
-        run: Answers a list of items with a result each, in order. What it raises, every submitter
-            of that call gets.
+        run: Answers a list of items with a result each, in order; an exception among them is for
+            the submitter of that item. What it raises, every submitter of that call gets.
         weigh: What one item counts towards the bound.
         bound: The most that one call takes, by weight; at least one item is always taken.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        run: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]],
         *,
         weigh: Callable[[T], int] = lambda _: 1,
         bound: int = 1000,
@@ -74,7 +74,11 @@ class Gather(Generic[T, R]):
                 raise
             return
         for (_, future), result in zip(taken, results, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
                 future.set_result(result)
 
 

@@ -29,7 +29,16 @@ from schemas.records import (
     Timer,
     TimerKind,
 )
-from store.ports import Commit, CommitResult, DueTimer, Lookup, WorkerPresence
+from store.errors import StoreError
+from store.ports import (
+    Commit,
+    CommitResult,
+    Contents,
+    DueTimer,
+    Lookup,
+    Wanted,
+    WorkerPresence,
+)
 from store.timers import CLAIM
 
 _replace = msgspec.structs.replace
@@ -126,6 +135,14 @@ class Shelf:
             },
         )
 
+    def contents(self, wanted: Wanted) -> Contents:
+        """Read payloads, and the snapshot."""
+        there = self.payloads
+        return Contents(
+            {input_id: there[input_id] for input_id in wanted.inputs if input_id in there},
+            self.snapshot if wanted.snapshot else None,
+        )
+
     def due(self, now: datetime) -> list[tuple[datetime, Timer]]:
         """List timers that nobody has claimed, with the moment since when they could be."""
         free = [
@@ -212,18 +229,10 @@ class MemoryStore:
         shelves = ((self.shelves.get(lookup.runtime_id), lookup) for lookup in lookups)
         return [Known() if shelf is None else shelf.known(lookup) for shelf, lookup in shelves]
 
-    async def payloads(
-        self, runtime_id: RuntimeId, input_ids: Sequence[InputId]
-    ) -> dict[InputId, bytes]:
+    async def contents(self, wanted: Sequence[Wanted]) -> list[Contents | StoreError]:
         """See ``RuntimeStore``."""
-        shelf = self.shelves.get(runtime_id)
-        there: dict[InputId, bytes] = {} if shelf is None else shelf.payloads
-        return {input_id: there[input_id] for input_id in input_ids if input_id in there}
-
-    async def snapshot(self, runtime_id: RuntimeId) -> SnapshotRecord | None:
-        """See ``RuntimeStore``."""
-        shelf = self.shelves.get(runtime_id)
-        return None if shelf is None else shelf.snapshot
+        shelves = ((self.shelves.get(one.runtime_id), one) for one in wanted)
+        return [Contents() if shelf is None else shelf.contents(one) for shelf, one in shelves]
 
     async def register(self, runtime_ids: Sequence[RuntimeId], *, now: datetime) -> list[RuntimeId]:
         """See ``RuntimeStore``."""

@@ -21,6 +21,7 @@ from schemas.records import (
     StoredRuntime,
     Timer,
 )
+from store.errors import StoreError
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -67,6 +68,21 @@ class Lookup(msgspec.Struct, frozen=True):
     commands: tuple[CommandId, ...] = ()
     redriven: tuple[DeadLetterId, ...] = ()
     exhausted: tuple[InputId, ...] = ()
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What is to be read of one runtime: payloads of inputs, and the latest session snapshot."""
+
+    runtime_id: RuntimeId
+    inputs: tuple[InputId, ...] = ()
+    snapshot: bool = False
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """What was read: payloads (JSON) of the inputs that are there, and the snapshot if any."""
+
+    payloads: Mapping[InputId, bytes] = {}
+    snapshot: SnapshotRecord | None = None
 
 
 class DueTimer(msgspec.Struct, frozen=True):
@@ -116,14 +132,8 @@ class RuntimeStore(Protocol):
         """Tell what is known of each lookup's ids, in order."""
         ...
 
-    async def payloads(
-        self, runtime_id: RuntimeId, input_ids: Sequence[InputId]
-    ) -> dict[InputId, bytes]:
-        """Read payloads (JSON) of inputs; absent ones are left out."""
-        ...
-
-    async def snapshot(self, runtime_id: RuntimeId) -> SnapshotRecord | None:
-        """Read the latest session snapshot of a runtime."""
+    async def contents(self, wanted: Sequence[Wanted]) -> list[Contents | StoreError]:
+        """Read payloads and snapshots of runtimes, in order; one that is damaged fails alone."""
         ...
 
     async def register(self, runtime_ids: Sequence[RuntimeId], *, now: datetime) -> list[RuntimeId]:

@@ -1,4 +1,4 @@
-"""Runtimes: which there are, new ones, and what of them is read on its own."""
+"""Runtimes: which there are, and new ones."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
 from sqlalchemy import select
 
-from schemas.ids import InputId, RuntimeId
+from schemas.ids import RuntimeId
 from schemas.lifecycle import RuntimeState
-from schemas.records import (
-    SnapshotRecord,
-)
-from store import codec
 from store.activation import Activation
-from store.codec import READ_ERRORS, Codec
-from store.engine import Database, named
-from store.errors import DamagedRowError
-from store.tables import inputs, runtimes, snapshots
-
-log = structlog.get_logger()
+from store.codec import Codec
+from store.engine import Database
+from store.tables import runtimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +52,3 @@ class Runtimes:
         )
         async with self.database.reading() as connection:
             return [RuntimeId(found) for found in (await connection.execute(query)).scalars()]
-
-    async def payloads(
-        self, runtime_id: RuntimeId, input_ids: Sequence[InputId]
-    ) -> dict[InputId, bytes]:
-        """Read payloads of inputs; absent ones are left out."""
-        if not input_ids:
-            return {}
-        wanted = [self.codec.uuid(input_id) for input_id in input_ids]
-        query = select(inputs.c.input_id, inputs.c.payload).where(
-            inputs.c.runtime_id == runtime_id,
-            self.database.flavour.among(inputs.c.input_id, wanted),
-            inputs.c.payload.is_not(None),
-        )
-        async with self.database.reading() as connection:
-            found = await connection.execute(query)
-            return {codec.read_id(input_id): payload for input_id, payload in found}
-
-    async def snapshot(self, runtime_id: RuntimeId) -> SnapshotRecord | None:
-        """Read the latest session snapshot of a runtime."""
-        query = select(snapshots).where(snapshots.c.runtime_id == runtime_id)
-        async with self.database.reading() as connection:
-            found = named(await connection.execute(query))
-        try:
-            return codec.read_snapshot(found[0]) if found else None
-        except READ_ERRORS as error:
-            raise DamagedRowError("snapshots", runtime_id, codec.fault(error)) from error

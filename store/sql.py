@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from schemas.ids import InputId, RuntimeId
-from schemas.records import Known, OutboxMessage, SnapshotRecord, StoredRuntime
+from schemas.ids import RuntimeId
+from schemas.records import Known, OutboxMessage, StoredRuntime
 from store.activation import Activation
 from store.codec import Codec
 from store.commit import GroupCommit
+from store.contents import ContentReader
 from store.dead_letters import DeadLetters
 from store.dedupe import Dedupe
 from store.engine import Database
+from store.errors import StoreError
 from store.letter_acts import LetterActs
 from store.outbox import Outbox
-from store.ports import Commit, CommitResult, DueTimer, Lookup, WorkerPresence
+from store.ports import (
+    Commit,
+    CommitResult,
+    Contents,
+    DueTimer,
+    Lookup,
+    Wanted,
+    WorkerPresence,
+)
 from store.presence import Presences
 from store.queries import Queries
 from store.references import References
@@ -53,6 +63,7 @@ class SqlStore:
         self._activation = Activation(database, codec)
         self._runtimes = Runtimes(database, codec, self._activation)
         self._dedupe = Dedupe(database, codec)
+        self._contents = ContentReader(database, codec)
         self._outbox = Outbox(database, codec)
         self._timers = Timers(database, codec)
         self._presences = Presences(database, codec)
@@ -77,15 +88,9 @@ class SqlStore:
         """See ``RuntimeStore``."""
         return await self._dedupe.known(lookups)
 
-    async def payloads(
-        self, runtime_id: RuntimeId, input_ids: Sequence[InputId]
-    ) -> dict[InputId, bytes]:
+    async def contents(self, wanted: Sequence[Wanted]) -> list[Contents | StoreError]:
         """See ``RuntimeStore``."""
-        return await self._runtimes.payloads(runtime_id, input_ids)
-
-    async def snapshot(self, runtime_id: RuntimeId) -> SnapshotRecord | None:
-        """See ``RuntimeStore``."""
-        return await self._runtimes.snapshot(runtime_id)
+        return await self._contents.read(wanted)
 
     async def register(self, runtime_ids: Sequence[RuntimeId], *, now: datetime) -> list[RuntimeId]:
         """See ``RuntimeStore``."""

@@ -7,7 +7,7 @@ names a blob that is not there.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, assert_never
@@ -42,7 +42,7 @@ from schemas.records import (
 )
 from schemas.runs import RunRequest, SessionSnapshot
 from store.images import externalize
-from store.ports import BlobStore, Commit
+from store.ports import BlobStore, Commit, Contents, Wanted
 from worker.batch import Item
 from worker.broker.topology import Topology
 from worker.committer import Committer
@@ -212,8 +212,8 @@ class Assembler:
 
     async def _run_request(self, effect: RequestRun, epoch: int, draft: _Draft) -> OutboxMessage:
         run = effect.run
-        payloads = await self._payloads(run.batch, draft)
-        items = [decode_stored_input(payloads[input_id]) for input_id in run.batch]
+        contents = await self._contents(run.batch, draft, snapshot=draft.snapshot is None)
+        items = [decode_stored_input(contents.payloads[input_id]) for input_id in run.batch]
         request = RunRequest(
             run_id=run.run_id,
             runtime_id=draft.sender.runtime_id,
@@ -221,30 +221,26 @@ class Assembler:
             attempt=run.attempt,
             primitive=staged_input(run.boundary, items),
             lease_seconds=self.lease_seconds,
-            session_snapshot=await self._session_snapshot(draft),
+            session_snapshot=_session_snapshot(draft.snapshot or contents.snapshot),
         )
         return draft.sender.run_request(self.new_id(), request, effect.traceparent)
 
-    async def _session_snapshot(self, draft: _Draft) -> SessionSnapshot | None:
-        snapshot = draft.snapshot or await self.reads.snapshot(draft.sender.runtime_id)
-        if snapshot is None:
-            return None
-        if snapshot.blob_id is not None:
-            return BlobRef(snapshot.blob_id)
-        return base64.b64encode(snapshot.data or b"").decode()
-
-    async def _payloads(self, ids: Sequence[InputId], draft: _Draft) -> Mapping[InputId, bytes]:
+    async def _contents(
+        self, ids: Sequence[InputId], draft: _Draft, *, snapshot: bool = False
+    ) -> Contents:
         """Find payloads: of this batch in memory, of earlier ones in the store."""
-        elsewhere = [input_id for input_id in ids if input_id not in draft.payloads]
-        stored = await self.reads.payloads(draft.sender.runtime_id, elsewhere)
-        return {**draft.payloads, **stored}
+        elsewhere = tuple(input_id for input_id in ids if input_id not in draft.payloads)
+        if not elsewhere and not snapshot:
+            return Contents(draft.payloads)
+        stored = await self.reads.contents(Wanted(draft.sender.runtime_id, elsewhere, snapshot))
+        return Contents({**draft.payloads, **stored.payloads}, stored.snapshot)
 
     async def _buried(self, effect: BuryInput, draft: _Draft) -> DeadLetter:
-        payloads = await self._payloads([effect.input_id], draft)
+        contents = await self._contents([effect.input_id], draft)
         sender = draft.sender
         message = Envelope(
             routing_key=sender.runtime_id,
-            body=payloads.get(effect.input_id, b""),
+            body=contents.payloads.get(effect.input_id, b""),
             message_id=str(effect.input_id),
             type=MessageType.INPUT,
         )
@@ -265,6 +261,14 @@ class Assembler:
             cause=cause,
             at=sender.now,
         )
+
+
+def _session_snapshot(snapshot: SnapshotRecord | None) -> SessionSnapshot | None:
+    if snapshot is None:
+        return None
+    if snapshot.blob_id is not None:
+        return BlobRef(snapshot.blob_id)
+    return base64.b64encode(snapshot.data or b"").decode()
 
 
 def _processed(items: Sequence[Item]) -> tuple[DeadLetterId, ...]:

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from schemas.ids import InputId, RuntimeId
-from schemas.records import Known, SnapshotRecord, StoredRuntime
-from store.errors import StoreUnavailableError
+from schemas.ids import RuntimeId
+from schemas.records import Known, StoredRuntime
+from store.errors import StoreError, StoreUnavailableError
 from store.gather import Gather
-from store.ports import Commit, CommitResult, Lookup, RuntimeStore
+from store.ports import Commit, CommitResult, Contents, Lookup, RuntimeStore, Wanted
 from worker.broker.backoff import Backoff
+
+PAYLOADS: Final = 200
+"""Payloads that are read at once: each may be as large as a message."""
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class Committer:
         self._observer = observer
         self._commits = Gather(self._commit, weigh=_rows, bound=max_rows)
         self._lookups = Gather(self._known, weigh=_ids, bound=max_rows)
+        self._readings = Gather(self._contents, weigh=_payloads, bound=PAYLOADS)
         self._away = False
         self.gave_up = asyncio.Event()
 
@@ -90,17 +94,9 @@ class Committer:
                 self._note(away=False)
                 return result
 
-    async def payloads(
-        self, runtime_id: RuntimeId, input_ids: Sequence[InputId]
-    ) -> dict[InputId, bytes]:
-        """Read payloads of inputs."""
-        if not input_ids:
-            return {}
-        return await self.patiently(lambda: self._store.payloads(runtime_id, input_ids))
-
-    async def snapshot(self, runtime_id: RuntimeId) -> SnapshotRecord | None:
-        """Read a runtime's latest session snapshot."""
-        return await self.patiently(lambda: self._store.snapshot(runtime_id))
+    async def contents(self, wanted: Wanted) -> Contents:
+        """Read payloads and the snapshot of a runtime, together with those of others."""
+        return await self._readings.submit(wanted)
 
     async def activate(self, runtime_id: RuntimeId, *, owner: str, now: datetime) -> StoredRuntime:
         """Take a runtime for a worker."""
@@ -111,6 +107,9 @@ class Committer:
         results = await self.patiently(lambda: self._store.commit(parts))
         self._observer.committed(parts, results, monotonic() - started)
         return results
+
+    async def _contents(self, wanted: Sequence[Wanted]) -> Sequence[Contents | StoreError]:
+        return await self.patiently(lambda: self._store.contents(wanted))
 
     async def _known(self, lookups: Sequence[Lookup]) -> Sequence[Known]:
         return await self.patiently(lambda: self._store.known(lookups))
@@ -124,6 +123,10 @@ class Committer:
             log.warning("database away: holding deliveries", why=why, grace=self._grace)
         else:
             log.info("database answers")
+
+
+def _payloads(wanted: Wanted) -> int:
+    return 1 + len(wanted.inputs)
 
 
 def _rows(part: Commit) -> int:

@@ -17,7 +17,7 @@ from schemas.records import Changes, OutboxMessage, Redriven
 from store import tables
 from store.dead_letters import Letter, LetterFilter
 from store.letter_acts import Act, Answer, Edit
-from store.ports import Commit, CommitResult, Lookup
+from store.ports import Commit, CommitResult, Contents, Lookup, Wanted
 from store.sql import SqlStore
 from tests.support.store import (
     ALPHA,
@@ -221,7 +221,9 @@ async def test_an_input_that_comes_back_is_the_same_row_with_what_its_payload_sa
     stored = await store.read(ALPHA)
     assert stored is not None
     assert stored.inputs == (after,)
-    assert await store.payloads(ALPHA, [before.input_id]) == {before.input_id: b'{"new":1}'}
+    assert await store.contents([Wanted(ALPHA, (before.input_id,))]) == [
+        Contents({before.input_id: b'{"new":1}'})
+    ]
 
 
 async def _destroyed(store: SqlStore) -> None:

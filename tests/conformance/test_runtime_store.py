@@ -23,7 +23,16 @@ from schemas.records import (
     TimerKind,
 )
 from store.memory import MemoryStore
-from store.ports import Commit, CommitResult, DueTimer, Lookup, RuntimeStore, WorkerPresence
+from store.ports import (
+    Commit,
+    CommitResult,
+    Contents,
+    DueTimer,
+    Lookup,
+    RuntimeStore,
+    Wanted,
+    WorkerPresence,
+)
 from tests.support.store import (
     ALPHA,
     BETA,
@@ -195,7 +204,9 @@ async def test_a_part_of_an_old_epoch_writes_nothing_and_the_others_are_written(
     assert await store.commit(parts) == [FENCED, DONE]
     assert await store.known([Lookup(ALPHA, (late.input_id,))]) == [NOTHING]
     assert await store.unpublished(before=NOW + SECOND, limit=9) == []
-    assert list(await store.payloads(BETA, [good.input_id])) == [good.input_id]
+    assert await store.contents([Wanted(BETA, (good.input_id,))]) == [
+        Contents({good.input_id: b'{"n":0}'})
+    ]
 
 
 async def test_a_part_of_an_epoch_yet_to_come_is_fenced(store: RuntimeStore) -> None:
@@ -267,8 +278,9 @@ async def test_updates_change_what_changed_and_the_payload_only_where_one_is_giv
     stored = await store.read(ALPHA)
     assert stored is not None
     assert stored.inputs == (one, two)
-    payloads = await store.payloads(ALPHA, [one.input_id, two.input_id, new_id()])
-    assert payloads == {one.input_id: b'{"n":0}', two.input_id: b"edited"}
+    wanted = Wanted(ALPHA, (one.input_id, two.input_id, new_id()))
+    edited = {one.input_id: b'{"n":0}', two.input_id: b"edited"}
+    assert await store.contents([wanted]) == [Contents(edited)]
 
 
 async def test_an_input_that_ended_is_active_no_more_and_still_known(store: RuntimeStore) -> None:
@@ -299,14 +311,39 @@ async def test_a_run_is_written_anew_at_each_change(store: RuntimeStore) -> None
 
 async def test_the_latest_snapshot_takes_the_place_of_the_one_before(store: RuntimeStore) -> None:
     epoch = await taken(store)
-    assert await store.snapshot(ALPHA) is None
+    latest = [Wanted(ALPHA, snapshot=True)]
+    assert await store.contents(latest) == [Contents()]
     first = SnapshotRecord(new_id(), 0, b"\x00small", None, "a" * 64)
     second = SnapshotRecord(new_id(), 1, None, f"sha256:{'b' * 64}", None)
     for snapshot in (first, second):
         await store.commit([Commit(ALPHA, epoch, Changes(snapshot=snapshot))])
-        assert await store.snapshot(ALPHA) == snapshot
+        assert await store.contents(latest) == [Contents({}, snapshot)]
     assert await store.commit([Commit(ALPHA, epoch)]) == [DONE]
-    assert await store.snapshot(ALPHA) == second
+    assert await store.contents(latest) == [Contents({}, second)]
+
+
+async def test_contents_are_read_of_each_runtime_as_it_asked(store: RuntimeStore) -> None:
+    """The same id is another input in another runtime; who asks for no snapshot gets none."""
+    alpha, beta = await taken(store), await taken(store, BETA)
+    one = an_input(0)
+    two = an_input(7, input_id=one.input_id)
+    snapshot = SnapshotRecord(new_id(), 0, b"of beta", None, None)
+    part = a_part(BETA, beta, two)
+    await store.commit([a_part(ALPHA, alpha, one)])
+    await store.commit([replace(part, changes=replace(part.changes, snapshot=snapshot))])
+    wanted = [
+        Wanted(BETA, (two.input_id,)),
+        Wanted(RuntimeId("gamma"), (one.input_id,), snapshot=True),
+        Wanted(ALPHA, (one.input_id,), snapshot=True),
+        Wanted(BETA, snapshot=True),
+    ]
+    assert await store.contents(wanted) == [
+        Contents({two.input_id: b'{"n":7}'}),
+        Contents(),
+        Contents({one.input_id: b'{"n":0}'}),
+        Contents({}, snapshot),
+    ]
+    assert await store.contents([]) == []
 
 
 async def test_an_empty_commit_is_nothing(store: RuntimeStore) -> None:

@@ -25,7 +25,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
 
 
-async def test_runtimes_taken_together_keep_their_own_state_and_share_the_one_writer(
+async def test_runtimes_taken_together_keep_their_own_state_and_share_transactions(
     store: SqlStore,
 ) -> None:
     few = MANY[: 2 * TOGETHER]
@@ -41,7 +41,7 @@ async def test_runtimes_taken_together_keep_their_own_state_and_share_the_one_wr
     )
     assert [one.runtime.runtime_id for one in found] == shuffled
     assert [len(one.inputs) for one in found[:-6:-1]] == [0, 1, 2, 3, 4]
-    assert len(commits) <= (4 if store.database.flavour.one_writer else len(few))
+    assert len(commits) <= 4
 
 
 async def test_a_runtime_that_cannot_be_read_fails_alone_among_those_taken_with_it(

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from store.script import WIDE, Isolation, Script, Tell, played
+from store.players import WIDE, on_sqlite
+from store.script import Isolation, Script, Tell
 
 INSERT = "INSERT INTO notes (name, times) VALUES (?, ?)"
 UPSERT = INSERT + " ON CONFLICT (name) DO UPDATE SET times = excluded.times"
@@ -25,7 +26,7 @@ def told(connection: sqlite3.Connection, text: str, rows: list[tuple[object, ...
     def script() -> Script[None]:
         yield Tell(text, rows)
 
-    played(connection, script(), Isolation.WRITING)
+    on_sqlite(connection, script(), Isolation.WRITING)
 
 
 def stored(connection: sqlite3.Connection) -> list[tuple[str, int]]:
