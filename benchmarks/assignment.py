@@ -21,6 +21,7 @@ class Assignment(msgspec.Struct, frozen=True):
     Attributes:
         database: A SQLite file; made and, for the worker, migrated already.
         messages: How many are in the queues, or will come.
+        warm: Whether each runtime gets one more before, which is not measured.
     """
 
     url: str
@@ -28,6 +29,7 @@ class Assignment(msgspec.Struct, frozen=True):
     runtimes: tuple[RuntimeId, ...]
     messages: int
     database: str
+    warm: bool = False
 
     @property
     def topology(self) -> Topology:
@@ -40,13 +42,20 @@ class Assignment(msgspec.Struct, frozen=True):
         return self.topology.queue_of(self.runtimes[0])
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """What a publisher is told: the worker's assignment, and how many messages a second."""
+
+    assignment: Assignment
+    per_second: float
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a contender measured.
 
     Attributes:
         seconds: From the first delivery to the last ack.
         cpu_seconds: Processor time of all threads of its process, over the same span.
-        p50_ms, p99_ms: Publish to commit, where messages say when they were published.
+        p50_ms, p99_ms: Publish to commit, where messages came while it worked.
     """
 
     messages: int

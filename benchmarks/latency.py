@@ -1,47 +1,64 @@
-"""Latency: publish to commit, at half of the rate that the worker can do.
+"""Latency: publish to commit, at half of the rate that the worker can do, and at less.
 
-First the worker empties full queues, which tells its rate. Then a fresh one waits, and prompts are
-published at half of that rate, in even steps. Each prompt says when it was published; the worker's
-process looks at the clock when it has acked it, just after its commit. The activations of all
-runtimes are part of it.
+First the worker empties full queues, which tells its rate. Then a fresh one wakes every runtime,
+and prompts come from a process of their own at a part of that rate, on an even beat, for the
+runtimes in turn. A prompt's id says when it was made, to the millisecond below; the worker's
+process looks at the clock when it has acked it, just after its commit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
-from itertools import islice
 from statistics import median
-from time import monotonic
 from typing import Final
 
+import msgspec
+
 from benchmarks.admission import rate
-from benchmarks.assignment import Result
-from benchmarks.messages import prompts
-from benchmarks.stage import Stage, stage
+from benchmarks.assignment import Pace, Result
+from benchmarks.stage import ROOT, Stage, stage
 
 MODULE: Final = "benchmarks.contenders.meerkat"
+PACER: Final = "benchmarks.contenders.pacer"
 RUNTIMES: Final = 100
-STEP_SECONDS: Final = 0.005
+PARTS: Final = {"half": 2, "a quarter": 4, "a tenth": 10}
+SECONDS: Final = 8.0
+"""How long messages come."""
+
+LATE_SECONDS: Final = 1.0
+"""A publisher that is later than this measures itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What was measured: at which rate, and how long messages took, in milliseconds."""
+    """What was measured at which part of the rate: how long messages took, in milliseconds."""
 
+    part: str
     messages_per_second: float
     p50_ms: float
     p99_ms: float
 
 
-async def measured(url: str, *, messages: int, times: int) -> Latency:
-    """Find the worker's rate, then its latencies at half of it; medians of so many rounds."""
-    full = [await _emptied(url, messages) for _ in range(times)]
-    half = rate(full) / 2
-    paced = [await _paced(url, messages, half) for _ in range(times)]
-    p50s = [one.p50_ms for one in paced if one.p50_ms is not None]
-    p99s = [one.p99_ms for one in paced if one.p99_ms is not None]
-    return Latency(half, median(p50s), median(p99s))
+async def measured(url: str, *, messages: int, times: int) -> list[Latency]:
+    """Find the worker's rate, then its latencies at parts of it; medians of so many rounds."""
+    full = rate([await _emptied(url, messages) for _ in range(times)])
+    most = messages // 2
+    found: dict[str, list[Result]] = {part: [] for part in PARTS}
+    for _ in range(times):
+        for part, divisor in PARTS.items():
+            pace = full / divisor
+            found[part].append(await paced(url, min(most, round(pace * SECONDS)), pace))
+    return [
+        Latency(
+            part,
+            full / PARTS[part],
+            median(one.p50_ms for one in results if one.p50_ms is not None),
+            median(one.p99_ms for one in results if one.p99_ms is not None),
+        )
+        for part, results in found.items()
+    ]
 
 
 async def _emptied(url: str, messages: int) -> Result:
@@ -50,19 +67,23 @@ async def _emptied(url: str, messages: int) -> Result:
         return await ready.perform(MODULE)
 
 
-async def _paced(url: str, messages: int, per_second: float) -> Result:
-    async with stage(url, runtimes=RUNTIMES, messages=messages) as ready:
+async def paced(url: str, messages: int, per_second: float) -> Result:
+    """Measure a worker that gets messages at a rate."""
+    async with stage(url, runtimes=RUNTIMES, messages=messages, warm=True) as ready:
         return await ready.perform(MODULE, meanwhile=lambda: _publish(ready, per_second))
 
 
 async def _publish(ready: Stage, per_second: float) -> None:
-    """Publish in small steps on an even beat; a step that is late is not waited for."""
-    told = ready.assignment
-    messages = prompts(told.topology, told.runtimes, told.messages)
-    beat, size = monotonic(), max(1, round(per_second * STEP_SECONDS))
-    async with asyncio.TaskGroup() as group:
-        # Messages are stamped as they are taken.
-        while step := list(islice(messages, size)):
-            group.create_task(ready.publish(step))
-            beat += size / per_second
-            await asyncio.sleep(beat - monotonic())
+    """Have the pacer publish; it ends with the end of its input."""
+    pace = Pace(ready.assignment, per_second)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", PACER, msgspec.json.encode(pace).decode()),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    latest = float(await process.stdout.readline())
+    await process.communicate(b"")
+    assert process.returncode == 0, f"the pacer ended with {process.returncode}"
+    assert latest < LATE_SECONDS, f"the publisher was {latest:.1f} s late"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
-from time import monotonic_ns
 from typing import Final
 
 import msgspec
@@ -17,9 +16,6 @@ from worker.clock import new_id
 TEXT: Final = "What is to be done next? ".ljust(200, ".")
 """200 bytes; the whole body has some 340."""
 
-PUBLISHED_NS: Final = "published_ns"
-"""A header: when the message was published, by ``CLOCK_MONOTONIC``, which processes share."""
-
 
 def runtime_ids(count: int) -> tuple[RuntimeId, ...]:
     """Name so many runtimes."""
@@ -27,7 +23,7 @@ def runtime_ids(count: int) -> tuple[RuntimeId, ...]:
 
 
 def prompts(topology: Topology, runtimes: Sequence[RuntimeId], count: int) -> Iterator[Outgoing]:
-    """Make prompts for runtimes in turn, each stamped when it is asked for."""
+    """Make prompts for runtimes in turn; an id says when its prompt was asked for."""
     for runtime in islice(cycle(runtimes), count):
         input_id = str(new_id())
         body = {
@@ -39,9 +35,5 @@ def prompts(topology: Topology, runtimes: Sequence[RuntimeId], count: int) -> It
             topology.inbox,
             runtime,
             msgspec.json.encode(body),
-            {
-                "message_id": input_id,
-                "type": "input",
-                "headers": {PUBLISHED_NS: monotonic_ns()},
-            },
+            {"message_id": input_id, "type": "input"},
         )

@@ -50,12 +50,17 @@ class Stage:
         for fault in filter(None, results):
             raise fault
 
+    async def _wake(self) -> None:
+        told = self.assignment
+        await self.publish(prompts(told.topology, told.runtimes, len(told.runtimes)))
+
     async def perform(
         self, module: str, *, meanwhile: Callable[[], Awaitable[None]] | None = None
     ) -> Result:
         """Run a contender in a fresh process until it has reported.
 
-        What is to be done ``meanwhile`` begins when the contender says that it is ready.
+        What is to be done ``meanwhile`` begins when the contender says that it is ready; where
+        runtimes are to be warm, when they are.
         """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, msgspec.json.encode(self.assignment).decode()),
@@ -66,6 +71,9 @@ class Stage:
             async with asyncio.timeout(CONTENDER_SECONDS):
                 if meanwhile is not None and process.stdout is not None:
                     await process.stdout.readline()
+                    if self.assignment.warm:
+                        await self._wake()
+                        await process.stdout.readline()
                     await meanwhile()
                 out, _ = await process.communicate()
         finally:
@@ -76,11 +84,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(url: str, *, runtimes: int, messages: int) -> AsyncIterator[Stage]:
+async def stage(
+    url: str, *, runtimes: int, messages: int, warm: bool = False
+) -> AsyncIterator[Stage]:
     """Make a namespace, a database and the queues of so many runtimes."""
     with tempfile.TemporaryDirectory(prefix="meerkat-bench-") as directory:
         namespace, database = f"b{token_hex(6)}", f"{directory}/inbox.db"
-        told = Assignment(url, namespace, runtime_ids(runtimes), messages, database)
+        told = Assignment(url, namespace, runtime_ids(runtimes), messages, database, warm)
         await _migrated(told)
         async with Link(url, "benchmark") as link, Publisher(link) as publisher:
             connection = await link.ready(deadline=10)

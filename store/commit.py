@@ -94,8 +94,10 @@ class GroupCommit:
         Each statement is executed once, over the rows of all parts.
         """
         ids = {draft.part.runtime_id for draft in drafts} - {None}
-        found = (yield self._epochs(sorted(ids, key=str))) if ids else []
-        epochs: dict[str, int] = dict(found)
+        epochs: dict[str, int] = {}
+        if ids:
+            found = yield self._epochs(sorted(ids, key=str))
+            epochs = self.database.flavour.unfolded(found)
         live = [draft for draft in drafts if _is_live(draft.part, epochs)]
         for write in Write:
             rows = [row for draft in live for row in draft.rows.get(write, ())]

@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from schemas.ids import id_text
 from store.errors import RefusedError, SchemaError, StoreError, StoreUnavailableError
 from store.players import on_asyncpg, on_sqlite
-from store.script import Isolation, Script
+from store.script import Isolation, Rows, Script
 
 _T = TypeVar("_T")
 
@@ -89,6 +89,14 @@ class Flavour(Protocol):
 
     def pairs_arguments(self, values: Pairs) -> tuple[object, ...]:
         """Make the parameters that ``pairs`` has in a compiled text."""
+        ...
+
+    def folded(self, query: Select[Any]) -> Select[Any]:
+        """Have a query of two columns answer in as few rows as costs least; see ``unfolded``."""
+        ...
+
+    def unfolded(self, rows: Rows) -> dict[Any, Any]:
+        """Read what a folded query answers: from its first column to its second."""
         ...
 
     def lock_schema(self, connection: Connection) -> None:
@@ -195,6 +203,15 @@ class Sqlite:
     def pairs_arguments(self, values: Pairs) -> tuple[object, ...]:
         """One: the list of lists."""
         return (_json(values),)
+
+    def folded(self, query: Select[Any]) -> Select[Any]:
+        """One: each row is a step, for which see ``wide``."""
+        rows = query.subquery()
+        return select(func.json_group_object(*rows.c))
+
+    def unfolded(self, rows: Rows) -> dict[Any, Any]:
+        """From a JSON object."""
+        return cast("dict[Any, Any]", msgspec.json.decode(rows[0][0]))
 
     def lock_schema(self, connection: Connection) -> None:
         """Nothing: BEGIN IMMEDIATE has locked it all."""
@@ -334,6 +351,14 @@ class Postgresql:
         ]
         rows = func.unnest(*arrays).table_valued("first", "second").render_derived()
         return select(rows.c.first, rows.c.second)
+
+    def folded(self, query: Select[Any]) -> Select[Any]:
+        """As they are."""
+        return query
+
+    def unfolded(self, rows: Rows) -> dict[Any, Any]:
+        """As they are."""
+        return dict(rows)
 
     def lock_schema(self, connection: Connection) -> None:
         """An advisory lock of our own number."""

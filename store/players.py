@@ -6,9 +6,7 @@ greenlets of each step, which costs more than the step.
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, TypeVar, assert_never
 
@@ -16,6 +14,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.script import Ask, AskEach, Isolation, Rows, Script, Step, Tell
+from store.wide import widened
 
 T = TypeVar("T")
 
@@ -129,38 +128,8 @@ def _of_sqlite(connection: sqlite3.Connection, step: Step) -> Rows:
             answers = (connection.execute(step.text, one).fetchall() for one in step.parameters)
             return list(chain.from_iterable(answers))
         case Tell():
-            _tell(connection, step)
+            for text, row in widened(step.text, step.rows):
+                connection.execute(text, row)
             return []
         case _:
             assert_never(step)
-
-
-WIDE: Final = 32
-"""Rows of one wide INSERT: 23 columns of as many stay below every SQLite's bound on parameters."""
-
-
-def _tell(connection: sqlite3.Connection, step: Tell) -> None:
-    """Execute a statement over rows; an INSERT over many at a time.
-
-    Each step of SQLite lets go of the interpreter's lock and waits for it again. A busy event loop
-    gives it back late: row by row, a commit takes half as long again, and slows the loop too.
-    """
-    text, rows, done = step.text, step.rows, 0
-    if len(rows) >= WIDE and (wide := _widened(text)) is not None:
-        done = len(rows) - len(rows) % WIDE
-        parts = (rows[at : at + WIDE] for at in range(0, done, WIDE))
-        connection.executemany(wide, (tuple(chain.from_iterable(part)) for part in parts))
-    connection.executemany(text, rows[done:])
-
-
-_INSERT: Final = re.compile(r"(INSERT .+? VALUES )(\([?, ]+\))(.*)", re.DOTALL)
-
-
-@lru_cache(maxsize=64)
-def _widened(text: str) -> str | None:
-    """Write an INSERT of one row as one of many; None for any other statement."""
-    found = _INSERT.fullmatch(text)
-    if found is None:
-        return None
-    head, row, tail = found.groups()
-    return head + ", ".join([row] * WIDE) + tail

@@ -139,7 +139,7 @@ class Statements:
             .where(flavour.among(runtimes.runtime_id, ()))
             .order_by(runtimes.runtime_id)
         )
-        self.fence = self.database.text(flavour.locking(epochs))
+        self.fence = self.database.text(flavour.folded(flavour.locking(epochs)))
 
     def text(self, write: Write) -> str:
         """Tell the SQL of a write."""

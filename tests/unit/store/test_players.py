@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from store.players import WIDE, on_sqlite
+from store.players import on_sqlite
 from store.script import Isolation, Script, Tell
+from store.wide import WIDTHS
 
+WIDE = max(WIDTHS)
 INSERT = "INSERT INTO notes (name, times) VALUES (?, ?)"
 UPSERT = INSERT + " ON CONFLICT (name) DO UPDATE SET times = excluded.times"
 UPDATE = "UPDATE notes SET times = ? WHERE name = ?"
