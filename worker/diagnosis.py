@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
+from aiormq import Channel
 from pamqp.commands import Basic
 
 from schemas.content import blob
@@ -19,7 +20,6 @@ from store.checkup import Facts, facts
 from store.errors import BlobMissingError, SchemaError, StoreError
 from store.open import open_store
 from store.ports import WorkerPresence
-from worker.broker.channel import Channel
 from worker.broker.connection import Connection, close_channel
 from worker.broker.errors import BrokerError, TopologyClashError, translated
 from worker.broker.inspect import QueueFacts, queue_facts

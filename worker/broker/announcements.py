@@ -15,11 +15,11 @@ from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
+from aiormq import Channel
 from aiormq.abc import ChannelFrame
 from pamqp.commands import Basic
 
 from schemas.envelope import SCHEMA_VERSION
-from worker.broker.channel import Channel
 from worker.broker.errors import BrokerError, translated
 from worker.broker.link import Link
 from worker.broker.publisher import Lane, Publication

@@ -8,16 +8,18 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import aio_pika
-from aiormq.abc import AbstractConnection
+from aiormq import Channel
+from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.exceptions import AMQPChannelError
 from yarl import URL
 
-from worker.broker.channel import Channel
 from worker.broker.channel_numbers import ChannelNumbers
 from worker.broker.errors import BrokerError, BrokerUnavailableError, translated
+from worker.broker.receiver import Receiver, Taker, receivers
 
 HEARTBEAT_SECONDS: Final = 5
 """aiormq gives up after three heartbeats and some: 18 to 20 s after the last sign of life. The
@@ -31,9 +33,6 @@ CLOSINGS: Final = 32
 
 DEFAULT_PORT: Final = {"amqp": 5672, "amqps": 5671}
 RPC_SECONDS: Final = 15.0
-FRAMES: Final = 300
-"""Frames that a channel may have waiting: those of a hundred messages. Each time it is full, tasks
-are switched. The client's default is three messages."""
 
 _turns: WeakKeyDictionary[AbstractConnection, asyncio.Semaphore] = WeakKeyDictionary()
 _closing: set[asyncio.Task[None]] = set()
@@ -54,10 +53,13 @@ class Connection:
     message at about half the cost.
     """
 
-    def __init__(self, connection: aio_pika.abc.AbstractConnection, url: str, name: str) -> None:
+    def __init__(
+        self, connection: aio_pika.abc.AbstractConnection, receiver: Receiver, url: str, name: str
+    ) -> None:
         if connection.transport is None:
             raise BrokerUnavailableError(f"RabbitMQ at {address_of(url)}: the connection was lost")
         self._connection = connection
+        self._receiver = receiver
         self._wire: AbstractConnection = connection.transport.connection
         self._numbers = ChannelNumbers(self._wire.connection_tune.channel_max or MOST_CHANNELS)
         self._opening: set[int] = set()
@@ -79,8 +81,10 @@ class Connection:
         checked = _checked(url)
         with translated(f"RabbitMQ at {address_of(url)} cannot be used"):
             async with asyncio.timeout(deadline):
-                connection = await _connected(checked, name)
-        return cls(connection, url, name)
+                with receivers() as made:
+                    connection = await _connected(checked, name)
+        (receiver,) = made
+        return cls(connection, receiver, url, name)
 
     @property
     def is_open(self) -> bool:
@@ -112,6 +116,20 @@ class Connection:
         channel.closing.add_done_callback(partial(self._on_channel_closed, number))
         return channel
 
+    async def take(
+        self,
+        channel: Channel,
+        queue: str,
+        taker: Taker,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the client's word
+    ) -> None:
+        """Consume a queue on a channel; see ``receiver``."""
+        tag, number = f"meerkat-{uuid4().hex}", channel.number
+        self._receiver.take(number, tag, taker)
+        channel.closing.add_done_callback(lambda _: self._receiver.forget(number, tag))
+        await channel.basic_consume(queue, _never, consumer_tag=tag, timeout=timeout)
+
     async def _opened(self, number: int, *, confirms: bool) -> Channel:
         """Open a channel as the client's connection does it, but one of our class."""
         if not self.is_open:
@@ -120,7 +138,6 @@ class Connection:
             self._wire,
             number,
             publisher_confirms=confirms,
-            frame_buffer=FRAMES,
             on_return_raises=confirms,
         )
         self._wire.channels[number] = channel
@@ -146,6 +163,10 @@ class Connection:
     async def _close(self) -> None:
         with suppress(BrokerError), translated("closing"):
             await self._connection.close()
+
+
+async def _never(_message: DeliveredMessage) -> None:
+    raise AssertionError("a taker's delivery came by the client's way")
 
 
 async def _connected(url: URL, name: str) -> aio_pika.abc.AbstractConnection:

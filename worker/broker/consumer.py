@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from aiormq.abc import DeliveredMessage
+from aiormq import Channel
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from pamqp.commands import Basic
 
-from worker.broker.channel import Channel
+from schemas.envelope import Envelope
 from worker.broker.connection import Connection, close_channel, close_channel_soon
 from worker.broker.delivery import Delivery, Settlement
 from worker.broker.errors import translated
@@ -79,7 +79,7 @@ class Consumer:
         try:
             with translated(f"cannot consume {queue}"):
                 await channel.basic_qos(prefetch_count=prefetch, timeout=CONSUME_SECONDS)
-                await channel.take(queue, consumer._receive, timeout=CONSUME_SECONDS)
+                await connection.take(channel, queue, consumer._receive, timeout=CONSUME_SECONDS)
                 channel.closing.add_done_callback(consumer._on_closing)
         except BaseException:
             consumer._leaving = Ended.LOST  # It never began: nothing is to be counted.
@@ -119,10 +119,17 @@ class Consumer:
             self._end(Ended.RELEASED)
             await close_channel(self._channel)
 
-    def _receive(self, message: DeliveredMessage) -> None:
+    def _receive(self, envelope: Envelope, tag: int, redelivered: bool) -> None:  # noqa: FBT001
         if not self.is_live:
             return  # It stays unacked, and goes back to its place when the channel closes.
-        delivery = Delivery(message, self.queue, self._loop.time(), self._on_settled)
+        delivery = Delivery(
+            envelope,
+            tag=tag,
+            redelivered=redelivered,
+            queue=self.queue,
+            received=self._loop.time(),
+            on_settled=self._on_settled,
+        )
         self._hand.append(delivery)
         self._open += 1
         self._settled.clear()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from aiormq import Channel
+
 from schemas.ids import RuntimeId
-from worker.broker.channel import Channel
 from worker.broker.link import Link
 from worker.broker.topology import Topology
 

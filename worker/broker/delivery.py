@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
+import msgspec
 from aiormq.abc import DeliveredMessage
 
 from schemas.envelope import Envelope
@@ -16,20 +17,26 @@ _COUNT: Final = "x-delivery-count"
 def envelope_of(message: DeliveredMessage) -> Envelope:
     """Read a message in the client's form into ours."""
     properties = message.header.properties
-    headers: Mapping[str, Any] = properties.headers or {}
-    if _COUNT in headers:
-        # It is the broker's, about this delivery: a message moved on must not carry it along.
-        headers = {name: value for name, value in headers.items() if name != _COUNT}
-    return Envelope(
-        routing_key=message.routing_key or "",
-        body=message.body,
-        message_id=properties.message_id,
-        type=properties.message_type,
-        content_type=properties.content_type,
-        reply_to=properties.reply_to,
-        correlation_id=properties.correlation_id,
-        headers=headers,
+    return _without_count(
+        Envelope(
+            routing_key=message.routing_key or "",
+            body=message.body,
+            message_id=properties.message_id,
+            type=properties.message_type,
+            content_type=properties.content_type,
+            reply_to=properties.reply_to,
+            correlation_id=properties.correlation_id,
+            headers=properties.headers or {},
+        )
     )
+
+
+def _without_count(envelope: Envelope) -> Envelope:
+    """Leave out what is the broker's, about this delivery: it must not be carried along."""
+    if _COUNT not in envelope.headers:
+        return envelope
+    headers = {name: value for name, value in envelope.headers.items() if name != _COUNT}
+    return msgspec.structs.replace(envelope, headers=headers)
 
 
 class Settlement(enum.Enum):
@@ -70,19 +77,22 @@ class Delivery:
 
     def __init__(
         self,
-        message: DeliveredMessage,
+        envelope: Envelope,
+        *,
+        tag: int,
+        redelivered: bool,
         queue: str,
         received: float,
         on_settled: Callable[[Delivery], None],
     ) -> None:
-        self.envelope = envelope_of(message)
+        count = envelope.headers.get(_COUNT)
+        self.envelope = _without_count(envelope)
         self.queue = queue
-        self.redelivered = bool(message.redelivered)
-        count = (message.header.properties.headers or {}).get(_COUNT)
+        self.redelivered = redelivered
         # A publisher may have written anything there.
         self.delivery_count = count if isinstance(count, int) else 0
         self.received = received
-        self.tag = message.delivery_tag or 0
+        self.tag = tag
         self.settlement = Settlement.OPEN
         self._on_settled = on_settled
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from aiormq import Channel
 from pamqp.commands import Basic
 
 from schemas.envelope import SCHEMA_VERSION
-from worker.broker.channel import Channel
 from worker.broker.connection import Connection, close_channel
 from worker.broker.errors import (
     BrokerError,

@@ -6,11 +6,11 @@ import asyncio
 from typing import Final
 
 import msgspec
+from aiormq import Channel
 from uuid_utils.compat import uuid7
 
 from schemas.envelope import MessageType, Registration
 from schemas.ids import RuntimeId
-from worker.broker.channel import Channel
 from worker.broker.connection import Connection
 from worker.broker.link import Link
 from worker.broker.publisher import Outgoing, Publisher

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 import structlog
+from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
 from schemas.envelope import Envelope
 from schemas.errors import MalformedError
 from worker.broker.backoff import Backoff
-from worker.broker.channel import Channel
 from worker.broker.connection import Connection, close_channel
 from worker.broker.delivery import envelope_of
 from worker.broker.errors import BrokerError, BrokerUnavailableError, translated

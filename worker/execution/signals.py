@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
+from aiormq import Channel
 
 from schemas.envelope import Signal, decode_signal
 from schemas.errors import MalformedError
 from schemas.ids import RuntimeId
 from worker.broker.backoff import Backoff
-from worker.broker.channel import Channel
 from worker.broker.connection import Connection, close_channel
 from worker.broker.consumer import Consumer
 from worker.broker.delivery import Delivery

@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 from sqlalchemy import text
 
 from schemas.dead_letters import DeadLetter
+from schemas.envelope import Envelope
 from store import migrations
 from store.dead_letters import LetterFilter
 from store.open import open_store
@@ -50,13 +48,14 @@ def a_burial(store: SqlStore) -> Burial:
 
 
 def a_delivery() -> Delivery:
-    message = DeliveredMessage(
-        delivery=Basic.Deliver(delivery_tag=1, routing_key="ada"),
-        header=ContentHeader(properties=Basic.Properties(message_id="m-1")),
-        body=b"{",
-        channel=None,  # type: ignore[arg-type]  # it is never asked
+    return Delivery(
+        Envelope(routing_key="ada", body=b"{", message_id="m-1"),
+        tag=1,
+        redelivered=False,
+        queue="meerkat.inbox.ada",
+        received=0.0,
+        on_settled=lambda _: None,
     )
-    return Delivery(message, "meerkat.inbox.ada", 0.0, lambda _: None)
 
 
 async def settled(store: SqlStore, letter: DeadLetter) -> Settlement:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
+from schemas.envelope import Envelope
 from schemas.ids import RuntimeId
 from schemas.records import OutboxMessage
 from store.blobs.memory import MemoryBlobStore
@@ -124,16 +122,21 @@ def a_runtime(store: MemoryStore) -> Runtime:
 
 def a_delivery(prompt: Prompt, *, count: int) -> Delivery:
     """A prompt that has come back to its queue so many times."""
-    properties = Basic.Properties(
-        message_id=str(prompt.id), message_type="input", headers={_COUNT: count}
-    )
-    message = DeliveredMessage(
-        delivery=Basic.Deliver(delivery_tag=1, routing_key=ADA),
-        header=ContentHeader(properties=properties),
+    envelope = Envelope(
+        routing_key=ADA,
         body=msgspec.json.encode(prompt.to_input()),
-        channel=None,  # type: ignore[arg-type]  # it is never asked
+        message_id=str(prompt.id),
+        type="input",
+        headers={_COUNT: count},
     )
-    return Delivery(message, "meerkat.inbox.ada", 0.0, lambda _: None)
+    return Delivery(
+        envelope,
+        tag=1,
+        redelivered=count > 0,
+        queue="meerkat.inbox.ada",
+        received=0.0,
+        on_settled=lambda _: None,
+    )
 
 
 async def settled(store: MemoryStore, delivery: Delivery) -> Settlement:
