@@ -17,6 +17,7 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.exceptions import AMQPChannelError
 from yarl import URL
 
+from worker.broker.acks import Acks
 from worker.broker.channel_numbers import ChannelNumbers
 from worker.broker.errors import BrokerError, BrokerUnavailableError, translated
 from worker.broker.receiver import Receiver, Taker, receivers
@@ -49,6 +50,8 @@ def address_of(url: str) -> str:
 class Connection:
     """An open connection. ``address`` and ``version`` are facts about the broker behind it.
 
+    ``acks`` sends those of its consumers.
+
     Made by aio-pika; its channels are those of the transport below, aiormq, which hands over a
     message at about half the cost.
     """
@@ -70,6 +73,8 @@ class Connection:
         # aiormq hands out a new observer at each access; this one lives as long as we do.
         self._observer = self._wire.closing
         self._observer.add_done_callback(lambda _: self.lost.set())
+        self.acks = Acks(self._wire)
+        self._observer.add_done_callback(lambda _: self.acks.stop())
 
     @classmethod
     async def open(cls, url: str, name: str, *, deadline: float = CONNECT_SECONDS) -> Connection:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from aiormq import Channel
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from pamqp.commands import Basic
 
 from schemas.envelope import Envelope
+from worker.broker.acks import Acks, ack_frame
 from worker.broker.connection import Connection, close_channel, close_channel_soon
 from worker.broker.delivery import Delivery, Settlement
 from worker.broker.errors import translated
@@ -36,16 +36,20 @@ class Consumer:
     """
 
     def __init__(
-        self, channel: Channel, queue: str, on_delivery: Callable[[Delivery], None], tally: Tally
+        self,
+        channel: Channel,
+        acks: Acks,
+        queue: str,
+        on_delivery: Callable[[Delivery], None],
+        tally: Tally,
     ) -> None:
         self._channel = channel
+        self._acks = acks
         self._on_delivery = on_delivery
         self._loop = asyncio.get_running_loop()
         self._hand: deque[Delivery] = deque()
         self._open = 0
         self._fresh: list[Delivery] = []
-        self._sending = 0
-        self._acker: asyncio.Task[None] | None = None
         self._leaver: asyncio.Task[None] | None = None
         self._leaving: Ended | None = None
         self._settled = asyncio.Event()
@@ -74,7 +78,7 @@ class Consumer:
             BrokerUnavailableError: The connection was lost.
         """
         channel = await connection.channel()
-        consumer = cls(channel, queue, on_delivery, tally or Tally())
+        consumer = cls(channel, connection.acks, queue, on_delivery, tally or Tally())
         channel.on_consumer_cancel_callbacks.add(consumer._on_cancelled)
         try:
             with translated(f"cannot consume {queue}"):
@@ -151,32 +155,21 @@ class Consumer:
             self.tally.lost_acks += 1
         else:
             self._fresh.append(delivery)
-            if self._acker is None:
-                # It begins with the next turn of the loop, and so takes all acks of this one.
-                self._acker = asyncio.create_task(self._send_acks())
+            if len(self._fresh) == 1:
+                self._acks.due(self)
 
-    async def _send_acks(self) -> None:
-        try:
-            while self._fresh:
-                self._sending = len(self._fresh)
-                for tag, multiple in self._due_acks():
-                    await self._channel.basic_ack(tag, multiple, wait=False)
-                self._sending = 0
-        except (ChannelInvalidStateError, AMQPError, OSError):
-            self._end(Ended.LOST)
-        finally:
-            self._acker = None
-
-    def _due_acks(self) -> list[tuple[int, bool]]:
-        """One cumulative ack up to the first gap, and one for each settled delivery behind it."""
+    def take_acks(self) -> bytes:
+        """See ``Acker``: a cumulative ack up to the first gap, and one for each behind it."""
+        if self.ended.done() or self._channel.is_closed:
+            return b""
         fresh, self._fresh = self._fresh, []
-        last = self._pop_settled()
-        acks = [] if last is None else [(last.tag, True)]
+        number, last = self._channel.number, self._pop_settled()
+        frames = [] if last is None else [ack_frame(number, last.tag, multiple=True)]
         for delivery in fresh:
             if delivery.settlement is Settlement.ACKED:
                 delivery.settlement = Settlement.SENT
-                acks.append((delivery.tag, False))
-        return acks
+                frames.append(ack_frame(number, delivery.tag, multiple=False))
+        return b"".join(frames)
 
     def _pop_settled(self) -> Delivery | None:
         """Drop the settled head of what is in hand; the last one not yet acked of it, if any."""
@@ -207,8 +200,7 @@ class Consumer:
 
     async def _settle_and_close(self, why: Ended) -> None:
         await self._settled.wait()
-        if self._acker is not None:
-            await asyncio.wait({self._acker})
+        await self._acks.sent()
         self._end(why)
         await close_channel(self._channel)
 
@@ -216,9 +208,6 @@ class Consumer:
         if self.ended.done():
             return
         self.tally.ended[why] += 1
-        self.tally.lost_acks += len(self._fresh) + self._sending
+        self.tally.lost_acks += len(self._fresh)
         self._fresh.clear()
-        if self._acker is not None:
-            # Nobody empties the write buffer of a dead connection: it would wait for ever.
-            self._acker.cancel()
         self.ended.set_result(why)

@@ -44,6 +44,7 @@ class Receiver(FrameReceiver):
         self._data = b""
         self._at = 0
         self._shown = monotonic()
+        self._unshown = False
 
     def take(self, channel: int, tag: str, taker: Taker) -> None:
         """Hand over what is delivered on a channel to the consumer with a tag."""
@@ -61,13 +62,15 @@ class Receiver(FrameReceiver):
         while True:
             frame = self._next_frame() or self._sign_of_life()
             if frame is not None:
-                self._shown = monotonic()
+                self._shown, self._unshown = monotonic(), False
                 return frame
             self._data += await self._more()
 
     def _sign_of_life(self) -> Frame | None:
         """Tell the client now and then that frames come: of those for takers it knows nothing."""
-        return (0, 0, Heartbeat()) if monotonic() - self._shown > ALIVE_SECONDS else None
+        if self._unshown and monotonic() - self._shown >= ALIVE_SECONDS:
+            return 0, 0, Heartbeat()
+        return None
 
     async def _more(self) -> bytes:
         try:
@@ -92,6 +95,7 @@ class Receiver(FrameReceiver):
             if not self._delivered(kind, channel, data, begin, end):
                 self._at = end + 1
                 return _unmarshalled(data[at : end + 1])
+            self._unshown = True
             at = end + 1
         self._data, self._at = data[at:], 0
         return None

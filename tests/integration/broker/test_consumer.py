@@ -3,12 +3,17 @@
 import asyncio
 
 import pytest
+from aiormq.abc import ChannelFrame
 
+from schemas.ids import RuntimeId
 from tests.integration.broker.rig import RUNTIME, Hands, Rig
 from tests.support.eventually import eventually
+from worker.broker.acks import ack_frame
+from worker.broker.announcements import framed
 from worker.broker.consumer import Consumer
 from worker.broker.delivery import Delivery
 from worker.broker.errors import QueueMissingError
+from worker.broker.inspect import queue_facts
 from worker.broker.publisher import Outgoing
 from worker.broker.tally import Ended, Tally
 
@@ -114,13 +119,13 @@ async def test_contiguous_acks_travel_as_one(rig: Rig, monkeypatch: pytest.Monke
     consumer = await rig.consume(hands)
     await hands.holding(8)
     sent: list[tuple[int, bool]] = []
-    really = consumer._channel.basic_ack
+    really = ack_frame
 
-    async def noting(tag: int, multiple: bool = False, wait: bool = True) -> None:
+    def noting(channel: int, tag: int, *, multiple: bool) -> bytes:
         sent.append((tag, multiple))
-        await really(tag, multiple, wait)
+        return really(channel, tag, multiple=multiple)
 
-    monkeypatch.setattr(consumer._channel, "basic_ack", noting)
+    monkeypatch.setattr("worker.broker.consumer.ack_frame", noting)
     for position in (0, 2, 1, 4, 5):
         hands.taken[position].ack()
     await eventually(lambda: len(sent) == 3)
@@ -230,3 +235,58 @@ async def test_oldest_open_delivery_is_known(rig: Rig) -> None:
     assert consumer.open_deliveries == 0
     assert consumer.oldest_open is None
     await consumer.release(deadline=5)
+
+
+async def test_a_property_that_is_no_utf8_harms_its_message_only(rig: Rig) -> None:
+    """Any program can publish one; the connection lives, and what comes behind it comes."""
+    connection = await rig.connection()
+    channel = await connection.channel()
+    good = Outgoing(rig.topology.inbox, RUNTIME, b"{}", {"message_id": "@@@@", "type": "input"})
+    raw = framed(channel.number, good, most=1000).replace(b"@@@@", b"\xff\xfe\xfd\xfc")
+    await channel.write_queue.put(ChannelFrame(raw, should_close=False))
+    await rig.publish(["behind"])
+
+    hands = Hands()
+    consumer = await rig.consume(hands)
+    await hands.holding(2)
+    assert hands.ids == ["\ufffd" * 4, "behind"]
+    hands.ack_all()
+    await consumer.release(deadline=5)
+    assert consumer.ended.result() is Ended.RELEASED
+    assert connection.is_open
+
+
+async def test_acks_of_many_queues_travel_in_one_write(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed together is acked together, whatever the queues."""
+    names_of = [RuntimeId(f"agent-{number}") for number in range(2, 6)]
+    await rig.declare(*names_of)
+    connection = await rig.connection()
+    taken: list[Delivery] = []
+    consumers = [
+        await Consumer.open(connection, rig.topology.queue_of(one), taken.append, prefetch=5)
+        for one in names_of
+    ]
+    for one in names_of:
+        await rig.publisher.publish(Outgoing(rig.topology.inbox, one, b"{}", {"message_id": one}))
+    await eventually(lambda: len(taken) == len(names_of))
+    writes: list[bytes] = []
+    really = connection.acks._queue.put_nowait
+
+    def noting(frame: ChannelFrame) -> None:
+        writes.append(frame.payload)
+        really(frame)
+
+    monkeypatch.setattr(connection.acks._queue, "put_nowait", noting)
+    for delivery in taken:
+        delivery.ack()
+    await connection.acks.sent()
+    monkeypatch.undo()
+    assert sum(write.count(b"\x00\x3c\x00\x50") for write in writes) == len(taken)
+    assert len([write for write in writes if b"\x00\x3c\x00\x50" in write]) == 1
+    for consumer in consumers:
+        await consumer.release(deadline=5)
+        facts = await queue_facts(connection, consumer.queue)
+        assert facts is not None
+        assert facts.ready == 0
