@@ -31,7 +31,8 @@ class Found:
         steady: Inputs a second that were admitted when all were alive.
         consumed: KiB a runtime whose queue is consumed and that has had no input.
         active: KiB more with a driver in memory and an input that waits.
-        passivated: KiB more than ``consumed`` for one that has been in memory and is not now.
+        passivated: KiB more than ``consumed`` for one that has been in memory and is not now; of
+            the second half of them, for the first ones also fill what is there once.
     """
 
     activations: float
@@ -57,8 +58,9 @@ def report(services: Services, size: Size) -> Report:
         f"Steady: {size.messages:,} inputs that wait, for the runtimes in turn, all in memory.",
         (
             "Memory: resident size of the process. Consumed is beyond a worker without runtimes, "
-            "the others beyond one that only consumes. Passivated: each runtime has had an input, "
-            f"in {WAVES} waves, with room in memory for one wave."
+            "active beyond one that only consumes. Passivated: each runtime has had an input, in "
+            f"{WAVES} waves, with room in memory for one wave; what the second half of the waves "
+            "added, for the first ones also fill what is there once (code, caches of the database)."
         ),
     )
     return Report("scale", "Many runtimes on one worker", rows, notes)
@@ -85,8 +87,8 @@ async def measure(services: Services, layout: str, runtimes: int, messages: int)
             alone = _resident(worker.pid)
             await ready.register()
             consumed = await _consuming(ready, worker.pid)
-            await _come_and_go(ready, wave)
-            passivated = _resident(worker.pid) - consumed
+            half = await _come_and_go(ready, wave, worker.pid)
+            passivated = (_resident(worker.pid) - half) * 2
         async with ready.deployment.worker(MAX_ACTIVE_RUNTIMES=str(10 * runtimes)) as worker:
             before = await _consuming(ready, worker.pid)
             activations = await _activate(ready)
@@ -108,14 +110,16 @@ async def _consuming(ready: Rig, pid: int) -> int:
     return _resident(pid)
 
 
-async def _come_and_go(ready: Rig, wave: int) -> None:
-    """Give each runtime its first input, a wave after the other."""
+async def _come_and_go(ready: Rig, wave: int, pid: int) -> int:
+    """Give each runtime its first input, in waves; answers the worker's size after half of them."""
     first = prompts(ready.topology, ready.runtimes, len(ready.runtimes))
-    admitted = 0
+    admitted, half = 0, 0
     while some := list(islice(first, wave)):
         await ready.publish(some)
         admitted += len(some)
         await ready.until_admitted(admitted)
+        half = half or (_resident(pid) if admitted * 2 >= len(ready.runtimes) else 0)
+    return half
 
 
 async def _activate(ready: Rig) -> float:
