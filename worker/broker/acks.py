@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from aiormq.abc import AbstractConnection, ChannelFrame
 
-FULL_SECONDS: Final = 0.005
+FULL_SECONDS: Final = 0.001
 """Between two looks at the connection's queue when the broker does not read."""
 
 

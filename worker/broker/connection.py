@@ -34,6 +34,9 @@ CLOSINGS: Final = 32
 
 DEFAULT_PORT: Final = {"amqp": 5672, "amqps": 5671}
 RPC_SECONDS: Final = 15.0
+FRAMES: Final = 300
+"""Frames that a channel may have waiting. Each time it is full, tasks are switched; by default that
+is at each tenth confirm."""
 
 _turns: WeakKeyDictionary[AbstractConnection, asyncio.Semaphore] = WeakKeyDictionary()
 _closing: set[asyncio.Task[None]] = set()
@@ -50,10 +53,10 @@ def address_of(url: str) -> str:
 class Connection:
     """An open connection. ``address`` and ``version`` are facts about the broker behind it.
 
-    ``acks`` sends those of its consumers.
+    Made by aio-pika; its channels are those of the transport below, aiormq. What is delivered to
+    consumers of ours goes past both: see ``receiver``.
 
-    Made by aio-pika; its channels are those of the transport below, aiormq, which hands over a
-    message at about half the cost.
+    ``acks`` sends those of its consumers.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class Connection:
             self._wire,
             number,
             publisher_confirms=confirms,
+            frame_buffer=FRAMES,
             on_return_raises=confirms,
         )
         self._wire.channels[number] = channel
