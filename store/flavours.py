@@ -112,6 +112,12 @@ class Flavour(Protocol):
         ...
 
 
+_POOL: Final[dict[str, Any]] = {
+    "pool_size": 8,
+    "max_overflow": 0,  # one that is opened for a moment costs more than waiting for another
+    "pool_use_lifo": True,  # the one used last has the statements prepared
+}
+
 Pairs = Sequence[tuple[object, object]]
 PairOfColumns = tuple[ColumnElement[Any], ColumnElement[Any]]
 
@@ -141,11 +147,11 @@ class Sqlite:
         too late to wait for it.
         """
         level = "NORMAL" if relaxed else "FULL"
-        writer = create_async_engine(url, pool_size=1, max_overflow=0, **_SQLITE)
+        writer = create_async_engine(url, **{**_POOL, "pool_size": 1}, **_SQLITE)
         _set_up_sqlite(
             writer.sync_engine, "BEGIN IMMEDIATE", "journal_mode=WAL", f"synchronous={level}"
         )
-        reader = create_async_engine(url, pool_size=8, max_overflow=0, **_SQLITE)
+        reader = create_async_engine(url, **_POOL, **_SQLITE)
         _set_up_sqlite(reader.sync_engine, "BEGIN", "query_only=ON")
         return writer, reader
 
@@ -282,11 +288,10 @@ class Postgresql:
         """Make the engines; the reader's transactions see one moment of the database."""
         settings = _POSTGRES_SETTINGS | ({"synchronous_commit": "off"} if relaxed else {})
         connect = {"timeout": 10, "command_timeout": patience, "server_settings": settings}
-        writer = create_async_engine(url, pool_size=8, max_overflow=0, connect_args=connect)
+        writer = create_async_engine(url, **_POOL, connect_args=connect)
         reader = create_async_engine(
             url,
-            pool_size=8,
-            max_overflow=0,
+            **_POOL,
             connect_args=connect,
             isolation_level="REPEATABLE READ",
             execution_options={"postgresql_readonly": True},
