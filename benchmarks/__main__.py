@@ -96,6 +96,7 @@ def latency_rows(messages: int, times: int) -> Rows:
     return [
         {
             "at": f"{one.part} of its rate",
+            "what": one.what,
             "messages/s": round(one.messages_per_second),
             "p50 ms": round(one.p50_ms, 1),
             "p99 ms": round(one.p99_ms, 1),

@@ -32,6 +32,11 @@ class Assignment(msgspec.Struct, frozen=True):
     warm: bool = False
 
     @property
+    def total(self) -> int:
+        """How many messages come, those included that wake the runtimes."""
+        return self.messages + (len(self.runtimes) if self.warm else 0)
+
+    @property
     def topology(self) -> Topology:
         """The names on the broker."""
         return Topology(self.namespace)

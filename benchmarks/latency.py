@@ -2,8 +2,9 @@
 
 First the worker empties full queues, which tells its rate. Then a fresh one wakes every runtime,
 and prompts come from a process of their own at a part of that rate, on an even beat, for the
-runtimes in turn. A prompt's id says when it was made, to the millisecond below; the worker's
-process looks at the clock when it has acked it, just after its commit.
+runtimes in turn. A prompt's id says when it was made, to the millisecond below; a contender looks
+at the clock when it has acked it, just after its commit. Beside the worker stands the bare
+transaction on the same queues: what the broker, the disk and the cores allow.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from benchmarks.admission import rate
 from benchmarks.assignment import Pace, Result
 from benchmarks.stage import ROOT, Stage, stage
 
-MODULE: Final = "benchmarks.contenders.meerkat"
+WORKER: Final = "benchmarks.contenders.meerkat"
+CONTENDERS: Final = {
+    "aio-pika, executemany, commit": "benchmarks.contenders.transaction",
+    "this worker": WORKER,
+}
 PACER: Final = "benchmarks.contenders.pacer"
 RUNTIMES: Final = 100
 PARTS: Final = {"half": 2, "a quarter": 4, "a tenth": 10}
@@ -36,6 +41,7 @@ class Latency:
     """What was measured at which part of the rate: how long messages took, in milliseconds."""
 
     part: str
+    what: str
     messages_per_second: float
     p50_ms: float
     p99_ms: float
@@ -44,33 +50,35 @@ class Latency:
 async def measured(url: str, *, messages: int, times: int) -> list[Latency]:
     """Find the worker's rate, then its latencies at parts of it; medians of so many rounds."""
     full = rate([await _emptied(url, messages) for _ in range(times)])
-    most = messages // 2
-    found: dict[str, list[Result]] = {part: [] for part in PARTS}
+    turns = [(part, what) for part in PARTS for what in CONTENDERS]
+    found: dict[tuple[str, str], list[Result]] = {turn: [] for turn in turns}
     for _ in range(times):
-        for part, divisor in PARTS.items():
-            pace = full / divisor
-            found[part].append(await paced(url, min(most, round(pace * SECONDS)), pace))
+        for (part, what), results in found.items():
+            pace = full / PARTS[part]
+            count = min(messages // 2, round(pace * SECONDS))
+            results.append(await paced(url, CONTENDERS[what], count, pace))
     return [
         Latency(
             part,
+            what,
             full / PARTS[part],
             median(one.p50_ms for one in results if one.p50_ms is not None),
             median(one.p99_ms for one in results if one.p99_ms is not None),
         )
-        for part, results in found.items()
+        for (part, what), results in found.items()
     ]
 
 
 async def _emptied(url: str, messages: int) -> Result:
     async with stage(url, runtimes=RUNTIMES, messages=messages) as ready:
         await ready.load()
-        return await ready.perform(MODULE)
+        return await ready.perform(WORKER)
 
 
-async def paced(url: str, messages: int, per_second: float) -> Result:
-    """Measure a worker that gets messages at a rate."""
+async def paced(url: str, module: str, messages: int, per_second: float) -> Result:
+    """Measure a contender that gets messages at a rate."""
     async with stage(url, runtimes=RUNTIMES, messages=messages, warm=True) as ready:
-        return await ready.perform(MODULE, meanwhile=lambda: _publish(ready, per_second))
+        return await ready.perform(module, meanwhile=lambda: _publish(ready, per_second))
 
 
 async def _publish(ready: Stage, per_second: float) -> None:

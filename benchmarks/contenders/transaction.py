@@ -1,13 +1,14 @@
 """Contender b: aio-pika consumes, SQLAlchemy Core writes a row a message, commits, and acks.
 
 The best program of this kind that one would naturally write: while a commit runs the next batch
-collects; a batch is one executemany, one commit and then one cumulative ack. SQLite in WAL mode
-with ``synchronous=FULL``, as the worker has it.
+collects; a batch is one executemany, one commit and then one cumulative ack for each queue. SQLite
+in WAL mode with ``synchronous=FULL``, as the worker has it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any, Final
 
 import aio_pika
@@ -17,6 +18,7 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, even
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from benchmarks.assignment import Assignment, Moment, received, report
+from benchmarks.contenders.timing import Timing
 
 PREFETCH: Final = 1_000
 
@@ -34,29 +36,27 @@ inbox: Final = Table(
 class Writer:
     """Writes what was delivered since the last commit, and acks it."""
 
-    def __init__(self, engine: AsyncEngine, messages: int) -> None:
+    def __init__(self, engine: AsyncEngine, timing: Timing) -> None:
         self._engine = engine
-        self._left = messages
+        self._timing = timing
         self._waiting: list[AbstractIncomingMessage] = []
         self._arrived = asyncio.Event()
-        self._began: Moment | None = None
 
     async def take(self, message: AbstractIncomingMessage) -> None:
-        if self._began is None:
-            self._began = Moment.now()
+        self._timing.begin()
+        self._timing.received(monotonic())
         self._waiting.append(message)
         self._arrived.set()
 
-    async def write_all(self) -> Moment:
-        while self._left:
+    async def write_always(self) -> None:
+        while True:
             await self._arrived.wait()
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
             await self._write(batch)
-            await batch[-1].ack(multiple=True)
-            self._left -= len(batch)
-        assert self._began is not None
-        return self._began.passed()
+            for last in {message.channel: message for message in batch}.values():
+                await last.ack(multiple=True)
+            self._timing.acked(message.message_id for message in batch)
 
     async def _write(self, batch: list[AbstractIncomingMessage]) -> None:
         rows = [
@@ -87,24 +87,28 @@ def engine_of(assignment: Assignment) -> AsyncEngine:
     return engine
 
 
-async def consume(assignment: Assignment, engine: AsyncEngine) -> Moment:
-    """Consume and write every message; answers the span, first delivery to last ack."""
+async def consume(assignment: Assignment, engine: AsyncEngine) -> tuple[Moment, list[float]]:
+    """Consume and write every message; answers the span and the latencies."""
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
+    timing = Timing.of(assignment)
+    writer = Writer(engine, timing)
     async with await aio_pika.connect(assignment.url) as connection:
-        channel = await connection.channel()
-        await channel.set_qos(prefetch_count=PREFETCH)
-        queue = await channel.get_queue(assignment.queue, ensure=False)
-        writer = Writer(engine, assignment.messages)
-        await queue.consume(writer.take)
-        span = await writer.write_all()
+        for runtime_id in assignment.runtimes:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=PREFETCH)
+            name = assignment.topology.queue_of(runtime_id)
+            await (await channel.get_queue(name, ensure=False)).consume(writer.take)
+        writing = asyncio.create_task(writer.write_always())
+        span = await timing.work(assignment)
+        writing.cancel()
     async with engine.connect() as connection:
         written = await connection.scalar(select(func.count()).select_from(inbox))
     await engine.dispose()
-    assert written == assignment.messages, f"{written} rows of {assignment.messages}"
-    return span
+    assert written == assignment.total, f"{written} rows of {assignment.total}"
+    return span, timing.latencies_ms
 
 
 if __name__ == "__main__":
     told = received()
-    report(told.messages, uvloop.run(consume(told, engine_of(told))))
+    report(told.messages, *uvloop.run(consume(told, engine_of(told))))
