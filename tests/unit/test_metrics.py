@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from worker.metrics import Metrics, declared
+from worker.metrics import Metrics, declared, raise_to
 
 
 def test_every_instrument_is_made_and_described() -> None:
@@ -15,6 +15,14 @@ def test_every_instrument_is_made_and_described() -> None:
         assert kind in {Counter, Gauge, Histogram}
         assert recipe.doc.endswith(".")
         assert f"# HELP meerkat_{name}".encode() in metrics.exposition()
+
+
+def test_a_counter_follows_a_total() -> None:
+    """It is brought to the total, however often that is said."""
+    metrics = Metrics()
+    for total in (0, 2, 2, 5):
+        raise_to(metrics.lost_acks, total)
+    assert metrics.registry.get_sample_value("meerkat_lost_acks_total") == 5
 
 
 def test_two_processes_in_one_test_do_not_share_counts() -> None:
