@@ -92,7 +92,6 @@ class Metrics:
 
     # --- runtimes and runs
     active_runtimes: Annotated[Gauge, Recipe("Runtimes in memory.")]
-    parked_runtimes: Annotated[Gauge, Recipe("Runtimes that hold their messages.", ("reason",))]
     activations: Annotated[Counter, Recipe("Runtimes loaded from the store.")]
     passivations: Annotated[Counter, Recipe("Runtimes dropped from memory.", ("reason",))]
     runs: Annotated[Counter, Recipe("Runs requested, and how they ended.", ("state",))]
