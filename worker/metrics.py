@@ -58,13 +58,23 @@ class Metrics:
 
     # --- the broker
     queue_lag: Annotated[
-        Gauge, Recipe("Messages ready on a queue that is consumed here.", ("queue",))
+        Gauge,
+        Recipe(
+            "Messages ready on a queue that is consumed here; 50 queues are asked every 5 s.",
+            ("queue",),
+        ),
     ]
     queues_desired: Annotated[Gauge, Recipe("Queues that this worker should consume.")]
     queues_live: Annotated[Gauge, Recipe("Queues that this worker does consume.")]
     queues_redeclared: Annotated[Counter, Recipe("Queues found broken and declared anew.")]
-    connections_lost: Annotated[Counter, Recipe("Connections lost.", ("peer",))]
-    published: Annotated[Counter, Recipe("Outbox messages published.", ("result",))]
+    connections_lost: Annotated[
+        Counter,
+        Recipe(
+            "Connections to the broker that were lost; for the database, times it went away.",
+            ("peer",),
+        ),
+    ]
+    published: Annotated[Counter, Recipe("Outbox messages published, each try.", ("result",))]
     outbox_age_seconds: Annotated[
         Gauge, Recipe("Age of the oldest message decided and not published.")
     ]
@@ -82,11 +92,12 @@ class Metrics:
 
     # --- runtimes and runs
     active_runtimes: Annotated[Gauge, Recipe("Runtimes in memory.")]
-    parked_runtimes: Annotated[Gauge, Recipe("Runtimes that hold their messages.", ("reason",))]
     activations: Annotated[Counter, Recipe("Runtimes loaded from the store.")]
     passivations: Annotated[Counter, Recipe("Runtimes dropped from memory.", ("reason",))]
     runs: Annotated[Counter, Recipe("Runs requested, and how they ended.", ("state",))]
-    timers_fired: Annotated[Counter, Recipe("Timers that came due.", ("kind",))]
+    timers_fired: Annotated[
+        Counter, Recipe("Timers that came due and whose message was sent from here.", ("kind",))
+    ]
     workers_alive: Annotated[Gauge, Recipe("Workers that share the queues, as seen from here.")]
 
     def __init__(self) -> None:
@@ -101,11 +112,17 @@ class Metrics:
 
     def forget_queue(self, queue: str) -> None:
         """Stop reporting a queue that is no longer ours; unknown ones change nothing."""
-        self.queue_lag.remove_by_labels({"queue": queue})
+        self.queue_lag.remove(queue)  # not by labels: that looks at every queue
 
     def exposition(self) -> bytes:
         """Render everything in the text format of Prometheus (``CONTENT_TYPE``)."""
         return generate_latest(self.registry)
+
+
+def raise_to(counter: Counter, total: float) -> None:
+    """Bring a counter without labels to a total that is kept elsewhere and only ever rises."""
+    [family] = counter.collect()
+    counter.inc(total - family.samples[0].value)
 
 
 def declared() -> dict[str, tuple[type, Recipe]]:

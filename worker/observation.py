@@ -16,6 +16,7 @@ from schemas.ids import RuntimeId
 from schemas.outcomes import Stale
 from store.ports import Commit, CommitResult
 from worker.batch import Item
+from worker.broker.errors import BrokerError, UnroutableError
 from worker.disposition import Disposition
 from worker.health import Health
 from worker.metrics import Metrics
@@ -27,7 +28,7 @@ _KNOWN_TYPES: Final = frozenset(kind.value for kind in MessageType)
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What runtimes and the committer are observed by."""
+    """What the committer, runtimes, the outbox and the broker's connections are observed by."""
 
     metrics: Metrics
     health: Health
@@ -74,9 +75,28 @@ class Observation:
         """Report the database."""
         if away:
             self.metrics.commits.labels("unavailable").inc()
+            self.metrics.connections_lost.labels("database").inc()
             self.health.down("database", "does not answer; deliveries are held")
         else:
             self.health.up("database")
+
+    def broker_lost(self) -> None:
+        """Count a connection to the broker that was up and is lost."""
+        self.metrics.connections_lost.labels("broker").inc()
+
+    def published(self, confirmed: int, failures: Sequence[BrokerError]) -> None:
+        """Count tries to publish rows of the outbox."""
+        self.metrics.published.labels("confirmed").inc(confirmed)
+        for failure in failures:
+            result = "unroutable" if isinstance(failure, UnroutableError) else "failed"
+            self.metrics.published.labels(result).inc()
+
+    def lag(self, queue: str, ready: int | None) -> None:
+        """Report how many messages wait in a queue that is consumed here; None: it no longer is."""
+        if ready is None:
+            self.metrics.forget_queue(queue)
+        else:
+            self.metrics.queue_lag.labels(queue).set(ready)
 
     def _count_effects(self, part: Commit) -> None:
         for letter in part.dead_letters:

@@ -30,6 +30,14 @@ class Publishes(Protocol):
         ...
 
 
+class OutboxObserver(Protocol):
+    """Who is told what became of publishing: metrics."""
+
+    def published(self, confirmed: int, failures: Sequence[BrokerError]) -> None:
+        """Take note of rows that were tried: how many the broker has, and what failed."""
+        ...
+
+
 class Outbox:
     """Rows that are committed and not yet confirmed.
 
@@ -43,6 +51,7 @@ class Outbox:
         must_arrive: Whether a row must reach a queue (a run request); others have nobody to miss
             them when their reader has left (a completion, a signal, an event).
         repair: Declares what such a row should have reached.
+        observer: Told of every try.
         most: Rows published at once.
     """
 
@@ -53,12 +62,14 @@ class Outbox:
         *,
         must_arrive: Callable[[OutboxMessage], bool],
         repair: Callable[[], Awaitable[None]],
+        observer: OutboxObserver,
         most: int = 500,
     ) -> None:
         self._publisher = publisher
         self._committer = committer
         self._must_arrive = must_arrive
         self._repair = repair
+        self._observer = observer
         self._most = most
         self._pending: dict[UUID, OutboxMessage] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -115,6 +126,7 @@ class Outbox:
         results = await self._publisher.publish_many(rows, mandatory=mandatory)
         self._forget([row.id for row, fault in zip(rows, results, strict=True) if fault is None])
         failures = [fault for fault in results if fault is not None]
+        self._observer.published(len(rows) - len(failures), failures)
         if failures:
             log.warning("outbox: again later", rows=len(failures), why=str(failures[0]))
         return failures

@@ -24,6 +24,7 @@ async def serve(settings: Settings, *, executor: str | None = None) -> None:
     """
     agent = load(executor) if executor else None
     metrics, health = Metrics(), Health()
+    observation = Observation(metrics, health)
     health.expect("worker", "broker", "database")
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -33,8 +34,10 @@ async def serve(settings: Settings, *, executor: str | None = None) -> None:
             await stack.enter_async_context(
                 serving(health, metrics, settings.health_host, settings.health_port)
             )
-        connections = await stack.enter_async_context(connected(settings))
-        worker = wire(settings, connections, Observation(metrics, health))
+        connections = await stack.enter_async_context(
+            connected(settings, lost=observation.broker_lost)
+        )
+        worker = wire(settings, connections, observation)
         await worker.declarer.shared()
         health.up("database")
         connections.consuming.observe(lambda link: _report_broker(health, link))

@@ -77,15 +77,18 @@ async def fire(
     now: datetime,
     new_id: Callable[[], UUID],
     limit: int = 200,
-) -> int:
-    """Send what is due; answers how many timers fired.
+) -> list[DueTimer]:
+    """Send what is due; answers the timers that fired: those whose message the broker confirmed.
 
     A message that cannot be published is tried again when the claim on its timer has run out.
     """
     due = await store.fire_timers(now=now, limit=limit)
     messages = [message(one, topology, message_id=new_id(), now=now) for one in due]
     results = await publisher.publish_many(messages)
+    fired = []
     for one, failure in zip(due, results, strict=True):
-        if failure is not None:
+        if failure is None:
+            fired.append(one)
+        else:
             log.warning("timer: sending again later", runtime_id=one.runtime_id, why=str(failure))
-    return len(due)
+    return fired

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from worker.assignment import Membership
 from worker.broker.announcements import Announcements
 from worker.broker.declarer import Declarer
 from worker.broker.link import Link
+from worker.broker.links import Links
 from worker.broker.presence import Presence
 from worker.broker.publisher import Publisher
 from worker.broker.subscriptions import Subscriptions
@@ -59,8 +60,14 @@ class Connections:
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Connections]:
+async def connected(
+    settings: Settings, *, lost: Callable[[], object] = lambda: None
+) -> AsyncIterator[Connections]:
     """Open everything that a worker talks to, checking each: a fault is one clear error.
+
+    Args:
+        settings: Where everything is.
+        lost: Called each time that a connection to the broker is lost.
 
     Raises:
         SchemaError: The database has not been migrated.
@@ -73,16 +80,16 @@ async def connected(settings: Settings) -> AsyncIterator[Connections]:
         blobs = open_blobs(settings.blobs)
         await blobs.prepare()
         stack.push_async_callback(blobs.close)
-        consuming = await stack.enter_async_context(_link(settings, "consume"))
-        publishing = await stack.enter_async_context(_link(settings, "publish"))
+        consuming = await stack.enter_async_context(_link(settings, "consume", lost))
+        publishing = await stack.enter_async_context(_link(settings, "publish", lost))
         connection = await consuming.ready(deadline=CONNECT_SECONDS)
         require_version(connection.version)
         await publishing.ready(deadline=CONNECT_SECONDS)
         yield Connections(store, blobs, consuming, publishing)
 
 
-def _link(settings: Settings, purpose: str) -> Link:
-    return Link(settings.amqp_url, f"meerkat-worker {settings.worker_id} {purpose}")
+def _link(settings: Settings, purpose: str, lost: Callable[[], object]) -> Link:
+    return Link(settings.amqp_url, f"meerkat-worker {settings.worker_id} {purpose}", lost=lost)
 
 
 def wire(settings: Settings, connections: Connections, observation: Observation) -> Worker:
@@ -103,6 +110,7 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         committer,
         must_arrive=lambda row: row.exchange == topology.runs,
         repair=declarer.shared,
+        observer=observation,
     )
     assembler = _assembler(settings, connections.blobs, committer, topology)
     surroundings = _surroundings(settings, committer, assembler, outbox, announcements, observation)
@@ -125,10 +133,11 @@ def wire(settings: Settings, connections: Connections, observation: Observation)
         new_id=new_id,
     )
     subscriptions = Subscriptions(
-        connections.consuming,
+        Links(connections.consuming),
         topology,
         prefetch=settings.prefetch,
         on_delivery=Dispatch(topology, runtimes, registrar, burial, collector).deliver,
+        on_lag=observation.lag,
     )
     return Worker(
         settings=settings,

@@ -24,7 +24,7 @@ from worker.committer import Committer
 from worker.health import Health
 from worker.housekeeping import Housekeeping
 from worker.loops import repeat
-from worker.metrics import Metrics
+from worker.metrics import Metrics, raise_to
 from worker.outbox import Outbox, sweep
 from worker.placement import Placement
 from worker.runtimes import Runtimes
@@ -101,7 +101,10 @@ class Worker:
         }
 
     async def _fire(self) -> None:
-        await fire(self.store, self.publisher, self.declarer.topology, now=now(), new_id=new_id)
+        topology = self.declarer.topology
+        fired = await fire(self.store, self.publisher, topology, now=now(), new_id=new_id)
+        for one in fired:
+            self.metrics.timers_fired.labels(one.timer.kind.value).inc()
 
     async def _sweep(self) -> None:
         """Publish what was left behind, forget what is idle, and measure."""
@@ -119,6 +122,8 @@ class Worker:
         metrics.oldest_delivery_seconds.set(monotonic() - (taking.oldest_open or monotonic()))
         decided = self.outbox.oldest
         metrics.outbox_age_seconds.set((now() - decided).total_seconds() if decided else 0)
+        raise_to(metrics.lost_acks, taking.tally.lost_acks)
+        raise_to(metrics.queues_redeclared, taking.tally.repaired)
 
     async def _watch_database(self) -> None:
         """Stop consuming when deliveries had to be given back; go on when the database answers."""

@@ -13,4 +13,4 @@ from benchmarks.contenders.transaction import consume
 
 if __name__ == "__main__":
     told = received()
-    report(told.messages, uvloop.run(consume(told, create_async_engine(told.database))))
+    report(told.messages, *uvloop.run(consume(told, create_async_engine(told.database))))

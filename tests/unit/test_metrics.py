@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 from prometheus_client import Counter, Gauge, Histogram
 
-from worker.metrics import Metrics, declared
+from worker.metrics import Metrics, declared, raise_to
+
+_WORKER = Path(__file__).parents[2] / "worker"
 
 
 def test_every_instrument_is_made_and_described() -> None:
@@ -15,6 +20,27 @@ def test_every_instrument_is_made_and_described() -> None:
         assert kind in {Counter, Gauge, Histogram}
         assert recipe.doc.endswith(".")
         assert f"# HELP meerkat_{name}".encode() in metrics.exposition()
+
+
+def test_every_instrument_is_fed() -> None:
+    """What is declared is used by some module: a metric that is always zero is a lie."""
+    modules = (path for path in _WORKER.rglob("*.py") if path.name != "metrics.py")
+    nodes = (node for path in modules for node in ast.walk(ast.parse(path.read_text("utf-8"))))
+    used = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value).rpartition(".")[2] == "metrics"
+    }
+    assert declared().keys() - used == set()
+
+
+def test_a_counter_follows_a_total() -> None:
+    """It is brought to the total, however often that is said."""
+    metrics = Metrics()
+    for total in (0, 2, 2, 5):
+        raise_to(metrics.lost_acks, total)
+    assert metrics.registry.get_sample_value("meerkat_lost_acks_total") == 5
 
 
 def test_two_processes_in_one_test_do_not_share_counts() -> None:

@@ -26,11 +26,18 @@ class Link:
     """A supervised connection: ``async with Link(url, name) as link: await link.ready()``.
 
     There is one path for the first connection and for every later one.
+
+    Args:
+        url: Where the broker is.
+        name: What the broker shows the connection as.
+        lost: Called each time that a connection which was up is lost, for the metrics; never over
+            a try that failed, nor when the link is closed.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, *, lost: Callable[[], object] = lambda: None) -> None:
         self._url = url
         self._name = name
+        self._lost = lost
         self._backoff = Backoff()
         self._observers: list[Observer] = []
         self._changed = asyncio.Event()
@@ -39,7 +46,6 @@ class Link:
         self.address = address_of(url)
         self.connection: Connection | None = None
         self.last_error: BrokerError | None = None
-        self.losses = 0
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._keep_up(), name=f"link {self._name}")
@@ -62,7 +68,7 @@ class Link:
 
     def another(self) -> Link:
         """Make a second link to the same broker, not yet entered."""
-        return Link(self._url, self._name)
+        return Link(self._url, self._name, lost=self._lost)
 
     async def dial(self) -> Connection:
         """Open a connection of the caller's own to the same broker; nobody supervises it."""
@@ -121,7 +127,7 @@ class Link:
         self.last_error = None
         self._tell(connection)
         await connection.lost.wait()
-        self.losses += 1
+        self._lost()
         log.warning("broker.connection_lost", address=self.address)
         self._tell(None)
         await connection.close()

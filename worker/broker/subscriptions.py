@@ -15,8 +15,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.delivery import Delivery
 from worker.broker.errors import BrokerError
 from worker.broker.inspect import queue_facts
-from worker.broker.link import Link
-from worker.broker.links import CHANNELS, Links
+from worker.broker.links import Links
 from worker.broker.subscription import Subscription, Terms
 from worker.broker.tally import Ended, Tally
 from worker.broker.topology import Topology
@@ -40,23 +39,26 @@ class Subscriptions:
 
     Use: ``async with Subscriptions(...) as subscriptions: subscriptions.want({queue: runtime})``.
     Deliveries of all queues go to ``on_delivery``, in order within each queue; see ``Consumer``.
+    ``on_lag`` is told, at each check of a queue, how many messages wait in it, and None as soon as
+    it is consumed here no more.
     """
 
     def __init__(
         self,
-        link: Link,
+        links: Links,
         topology: Topology,
         *,
         prefetch: int,
         on_delivery: Callable[[Delivery], None],
-        channels: int = CHANNELS,
+        on_lag: Callable[[str, int | None], None],
         check_seconds: float = CHECK_SECONDS,
     ) -> None:
         self.tally = Tally()
         self._terms = Terms(
             topology, prefetch, on_delivery, self.tally, others_live=lambda: bool(self.live)
         )
-        self._links = Links(link, channels=channels)
+        self._on_lag = on_lag
+        self._links = links
         self._wanted: dict[str, RuntimeId | None] = {}
         self._all: dict[str, Subscription] = {}
         self._paused = False
@@ -205,6 +207,7 @@ class Subscriptions:
 
     def _on_ended(self, one: Subscription, why: Ended) -> None:
         one.consumer = None
+        self._on_lag(one.queue, None)
         if why is not Ended.RELEASED:
             one.postpone()
         self._changed.set()
@@ -237,9 +240,13 @@ class Subscriptions:
             facts = await queue_facts(connection, one.queue)
         except BrokerError:
             return  # The consumer learns of it by itself.
-        if (facts is None or facts.consumers == 0) and consumer.is_live:
+        if not consumer.is_live:
+            return  # It ended while we asked: what we know is not ours to tell any more.
+        if facts is None or facts.consumers == 0:
             log.error("broker.consumer_gone", queue=one.queue)
             await consumer.release(deadline=0)
+        else:
+            self._on_lag(one.queue, facts.ready)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

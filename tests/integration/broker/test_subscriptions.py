@@ -14,6 +14,7 @@ from worker.broker.delivery import Delivery
 from worker.broker.errors import BrokerError
 from worker.broker.inspect import queue_facts
 from worker.broker.link import Link
+from worker.broker.links import Links
 from worker.broker.subscriptions import Subscriptions
 from worker.broker.tally import Ended
 from worker.broker.topology import Layout, Topology
@@ -37,6 +38,7 @@ async def subscribed(
     url: str,
     take: Callable[[Delivery], None],
     *runtimes: RuntimeId,
+    on_lag: Callable[[str, int | None], None] = lambda *_: None,
     channels: int = 1_000,
     check_seconds: float = 5.0,
 ) -> AsyncIterator[Subscriptions]:
@@ -45,11 +47,11 @@ async def subscribed(
     async with (
         Link(url, "subscriptions") as link,
         Subscriptions(
-            link,
+            Links(link, channels=channels),
             rig.topology,
             prefetch=10,
             on_delivery=take,
-            channels=channels,
+            on_lag=on_lag,
             check_seconds=check_seconds,
         ) as subscriptions,
     ):
@@ -220,6 +222,33 @@ async def test_consumer_in_name_only_is_found(rig: Rig, amqp_url: str) -> None:
         await eventually(lambda: subscriptions._all[rig.queue].consumer not in {consumer, None})
         await rig.publish(["m1"])
         await hands.holding(1)
+
+
+async def test_lag_is_told_while_a_queue_is_consumed_and_no_longer(rig: Rig, amqp_url: str) -> None:
+    """What waits beyond the prefetch is told at a check; of a queue let go, nothing."""
+    lags: dict[str, int | None] = {}
+    await rig.publish([f"m{number}" for number in range(13)])
+    async with subscribed(
+        rig, amqp_url, Hands().take, on_lag=lags.__setitem__, check_seconds=0.1
+    ) as subscriptions:
+        await eventually(lambda: lags == {rig.queue: 3})
+        releasing = asyncio.create_task(subscriptions.release_all(deadline=0))
+        await eventually(lambda: lags == {rig.queue: None})
+        await releasing
+
+
+async def test_every_connection_that_is_lost_is_told(amqp_url: str) -> None:
+    """The connections that carry the rest of the queues are missed like the first."""
+    losses: list[str] = []
+    async with (
+        Proxy.before(amqp_url) as proxy,
+        Link(proxy.address(amqp_url), "many", lost=lambda: losses.append("lost")) as link,
+        Links(link, channels=1) as links,
+    ):
+        for one in (await links.take(), await links.take()):
+            await one.ready(deadline=10)
+        proxy.cut()
+        await eventually(lambda: len(losses) == 2)
 
 
 @pytest.mark.slow

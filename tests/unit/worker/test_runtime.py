@@ -47,6 +47,9 @@ class Unobserved:
     def activated(self, runtime_id: RuntimeId, seconds: float) -> None:
         """Look away."""
 
+    def published(self, confirmed: int, failures: Sequence[BrokerError]) -> None:
+        """Look away."""
+
 
 class Nowhere:
     """Takes messages, and they are gone."""
@@ -101,7 +104,13 @@ def a_runtime(store: MemoryStore) -> Runtime:
     async def repair() -> None:
         """Nothing is missing."""
 
-    outbox = Outbox(Nowhere(), committer, must_arrive=lambda _: False, repair=repair)
+    outbox = Outbox(
+        Nowhere(),
+        committer,
+        must_arrive=lambda _: False,
+        repair=repair,
+        observer=Unobserved(),
+    )
     around = Surroundings(
         committer=committer,
         assembler=assembler,
