@@ -1,7 +1,7 @@
 """On SQLite many rows are told at once, and nobody can tell from what is stored."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -12,7 +12,9 @@ from store.wide import WIDTHS
 WIDE = max(WIDTHS)
 INSERT = "INSERT INTO notes (name, times) VALUES (?, ?)"
 UPSERT = INSERT + " ON CONFLICT (name) DO UPDATE SET times = excluded.times"
-UPDATE = "UPDATE notes SET times = ? WHERE name = ?"
+UPDATE = "UPDATE notes SET times = ? WHERE notes.name = ?"
+DELETE = "DELETE FROM notes WHERE notes.name = ? AND notes.times = ?"
+DELETE_EVEN = "DELETE FROM notes WHERE notes.name = ? AND notes.times % 2 = 0 AND notes.times = ?"
 SIZES = [0, 1, WIDE - 1, WIDE, WIDE + 1, 3 * WIDE + 5]
 
 
@@ -24,7 +26,7 @@ def notes() -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def told(connection: sqlite3.Connection, text: str, rows: list[tuple[object, ...]]) -> None:
+def told(connection: sqlite3.Connection, text: str, rows: Sequence[tuple[object, ...]]) -> None:
     def script() -> Script[None]:
         yield Tell(text, rows)
 
@@ -35,7 +37,7 @@ def stored(connection: sqlite3.Connection) -> list[tuple[str, int]]:
     return connection.execute("SELECT name, times FROM notes ORDER BY rowid").fetchall()
 
 
-def numbered(size: int) -> list[tuple[object, ...]]:
+def numbered(size: int) -> list[tuple[str, int]]:
     return [(f"note-{number}", number) for number in range(size)]
 
 
@@ -54,12 +56,42 @@ def test_rows_that_are_there_are_replaced(notes: sqlite3.Connection, size: int) 
     assert stored(notes) == numbered(size)
 
 
-def test_what_is_no_insert_is_executed_row_by_row(notes: sqlite3.Connection) -> None:
-    """An update has no wide form."""
-    rows = numbered(2 * WIDE)
-    told(notes, INSERT, rows)
-    told(notes, UPDATE, [(0, name) for name, _ in rows])
-    assert {times for _, times in stored(notes)} == {0}
+@pytest.mark.parametrize("size", SIZES)
+def test_every_row_is_updated_to_its_own_values(notes: sqlite3.Connection, size: int) -> None:
+    """And no other one, nor one that is not there."""
+    told(notes, INSERT, numbered(size + 1))
+    told(notes, UPDATE, [(number * 10, name) for name, number in numbered(size)])
+    told(notes, UPDATE, [(0, f"nobody-{number}") for number in range(size)])
+    assert stored(notes) == [
+        *((name, number * 10) for name, number in numbered(size)),
+        (f"note-{size}", size),
+    ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("text", [DELETE, DELETE_EVEN])
+def test_every_row_that_is_named_is_deleted(
+    notes: sqlite3.Connection, size: int, text: str
+) -> None:
+    """By all that names it: a note that was changed meanwhile stays. What has no wide form too."""
+    told(notes, INSERT, numbered(size + 1))
+    told(
+        notes, text, [(name, number if number % 2 == 0 else -1) for name, number in numbered(size)]
+    )
+    odd = [(name, number) for name, number in numbered(size) if number % 2]
+    assert stored(notes) == [*odd, (f"note-{size}", size)]
+
+
+def test_many_rows_take_few_steps(notes: sqlite3.Connection) -> None:
+    """At each step SQLite lets go of the interpreter's lock, and may get it back late."""
+    steps: list[str] = []
+    told(notes, INSERT, numbered(63))
+    notes.set_trace_callback(steps.append)
+    told(notes, UPDATE, [(0, name) for name, _ in numbered(63)])
+    told(notes, DELETE, [(name, 0) for name, _ in numbered(63)])
+    assert stored(notes) == []
+    # Begin and commit of two transactions; 63 = 32 + 3 * 8 + 3 * 2 + 1, twice; the reading.
+    assert len(steps) == 4 + 2 * 8 + 1
 
 
 @pytest.mark.parametrize("place", [0, WIDE - 1, WIDE, 2 * WIDE])
