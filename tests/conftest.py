@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.support import services
+from tests.support.migrated import migrated_database
 from worker.sandbox import (
     PostgreSQL,
     RabbitMQ,
@@ -64,6 +65,13 @@ def namespace() -> str:
 def postgres_server_url(desk: str) -> str:
     """The database server of this run: share it, never kill it."""
     return str(services.ask(desk, services.Shared.POSTGRESQL)["url"])
+
+
+@pytest.fixture(scope="session")
+def postgres_template_url(postgres_server_url: str) -> Iterator[str]:
+    """A database with the schema, to be copied: one a process, since a copy wants it left alone."""
+    with migrated_database(postgres_server_url) as url:
+        yield url
 
 
 @pytest.fixture

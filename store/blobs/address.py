@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from store.blobs.directory import DirectoryBlobStore
-from store.blobs.s3 import S3Address, S3BlobStore
 from store.errors import BlobAddressError
 from store.ports import BlobStore
 
@@ -16,6 +16,19 @@ _OPTIONS: Final = frozenset({"region", "secure"})
 _ENDPOINT: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Address:
+    """Where a bucket is and who asks. Without keys, ``AWS_ACCESS_KEY_ID`` and so on are read."""
+
+    endpoint: str
+    bucket: str
+    prefix: str = ""
+    region: str = "us-east-1"
+    secure: bool = True
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
 
 
 def open_blobs(address: str) -> BlobStore:
@@ -32,6 +45,8 @@ def open_blobs(address: str) -> BlobStore:
     where = read_address(address)
     if isinstance(where, Path):
         return DirectoryBlobStore(where)
+    from store.blobs.s3 import S3BlobStore  # noqa: PLC0415 - its client is slow to import
+
     try:
         return S3BlobStore(where)
     except ValueError as error:  # the client's own words: about a host, or a missing key

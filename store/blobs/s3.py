@@ -6,7 +6,6 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final, TypeVar
@@ -20,6 +19,7 @@ from minio.datatypes import Object
 from minio.error import MinioException, S3Error
 
 from schemas.content import Blob
+from store.blobs.address import S3Address
 from store.blobs.names import checked_name, id_of, intact, name_of
 from store.errors import BlobMissingError, BlobStoreUnavailableError
 
@@ -35,19 +35,6 @@ _REFUSED: Final = frozenset(
     {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
 _BUCKET_IS_THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
-
-
-@dataclass(frozen=True, slots=True)
-class S3Address:
-    """Where a bucket is and who asks. Without keys, ``AWS_ACCESS_KEY_ID`` and so on are read."""
-
-    endpoint: str
-    bucket: str
-    prefix: str = ""
-    region: str = "us-east-1"
-    secure: bool = True
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
 
 
 class S3BlobStore:

@@ -1,5 +1,6 @@
 """Makes of records, for tests of stores."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,10 +35,10 @@ from schemas.records import (
     RunRecord,
 )
 from schemas.runs import Boundary, Receipt
-from store import migrations
 from store.open import open_store
 from store.ports import Commit, RuntimeStore
 from store.sql import SqlStore
+from tests.support.migrated import migrated_file
 from worker.sandbox import create_database, drop_database
 
 NOW = datetime(2026, 11, 23, 8, 22, 47, 123456, tzinfo=UTC)
@@ -157,10 +158,22 @@ async def an_empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> A
 @asynccontextmanager
 async def an_empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlStore]:
     """Make an empty store of the kind that the fixture's parameter names."""
-    async with an_empty_database(request, tmp_path) as url:
-        await migrations.migrate(url)
+    async with a_migrated_database(request, tmp_path) as url:
         opened = await open_store(url)
         try:
             yield opened
         finally:
             await opened.close()
+
+
+@asynccontextmanager
+async def a_migrated_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Make a database with the schema of the kind that the fixture's parameter names."""
+    if request.param == "sqlite":
+        yield await asyncio.to_thread(migrated_file, tmp_path / "store.db")
+        return
+    server: str = request.getfixturevalue("postgres_server_url")
+    template: str = request.getfixturevalue("postgres_template_url")
+    url = await create_database(server, like=template)
+    yield url
+    await drop_database(server, url)

@@ -42,16 +42,22 @@ class PostgreSQL(Node):
         return await create_database(self.url)
 
 
-async def create_database(url: str) -> str:
-    """Create an empty database on the server at `url` and return its address for SQLAlchemy."""
+async def create_database(url: str, *, like: str | None = None) -> str:
+    """Create a database on the server at `url` and return its address for SQLAlchemy.
+
+    Args:
+        url: the server.
+        like: a database of that server to copy, to which nobody is connected; else it is empty.
+    """
     name = f"t_{secrets.token_hex(8)}"
-    await _execute(url, f'CREATE DATABASE "{name}"')
+    template = "template1" if like is None else _name(like)
+    await _execute(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return urlunsplit(urlsplit(_plain(url))._replace(scheme="postgresql+asyncpg", path=f"/{name}"))
 
 
 async def drop_database(url: str, database_url: str) -> None:
     """Drop a database that `create_database` made on the server at `url`, with its connections."""
-    name = urlsplit(database_url).path.lstrip("/")
+    name = _name(database_url)
     await _execute(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
@@ -176,6 +182,10 @@ async def _execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def _name(database_url: str) -> str:
+    return urlsplit(database_url).path.lstrip("/")
 
 
 def _plain(url: str) -> str:

@@ -140,13 +140,17 @@ async def test_closed_link_leaves_nobody_waiting() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "directions", [tuple(Direction), (Direction.TO_CLIENT,)], ids=["both", "to-us"]
-)
-async def test_silent_connection_is_noticed(
-    amqp_url: str, directions: tuple[Direction, ...]
-) -> None:
-    """A connection cut without a close is noticed within two heartbeats of 10 s and a second."""
+async def test_silent_connection_is_noticed(amqp_url: str) -> None:
+    """A connection cut without a close is noticed within two heartbeats of 10 s and a second.
+
+    Cut both ways, and towards us only: side by side, for each is a wait.
+    """
+    await asyncio.gather(
+        _is_noticed(amqp_url, tuple(Direction)), _is_noticed(amqp_url, (Direction.TO_CLIENT,))
+    )
+
+
+async def _is_noticed(amqp_url: str, directions: tuple[Direction, ...]) -> None:
     async with Proxy.before(amqp_url) as proxy:
         connection = await Connection.open(proxy.address(amqp_url), "test")
         channel = await connection.channel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support.commands import Ended, finish, meerkat, start
 from tests.support.deployment import Deployment
 from tests.support.eventually import eventually
 from tests.support.ledger import Ledger
+from tests.support.migrated import migrated_file
 from tests.support.operating import Operator
 from tests.support.store import NOW, a_letter, new_id, replace
 from worker.broker.connection import Connection
@@ -260,8 +262,8 @@ async def test_letters_move_to_another_database_with_every_byte(
     assert "\x1b" not in exported.out
     file = tmp_path / "letters.jsonl"
     file.write_text(exported.out + "{}\n")
-    other = {"MEERKAT_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"}
-    await meerkat("migrate", **other)
+    url = await asyncio.to_thread(migrated_file, tmp_path / "other.db")
+    other = {"MEERKAT_DATABASE_URL": url}
     for _ in range(2):
         ended = await terminal.say("import", file, "--json", **other)
         assert ended.lines == [{"imported": 3, "failed": 1}]

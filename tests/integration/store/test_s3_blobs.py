@@ -11,12 +11,8 @@ from typing import Self
 import pytest
 
 from schemas.content import Blob, blob_of
-from store.blobs import (
-    S3Address,
-    S3BlobStore,
-    open_blobs,
-    read_address,
-)
+from store.blobs import S3Address, open_blobs, read_address
+from store.blobs.s3 import S3BlobStore
 from store.errors import (
     BlobDamagedError,
     BlobStoreUnavailableError,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import msgspec
-import pytest
 
 from tests.support.deployment import Deployment
 from tests.support.eventually import eventually
@@ -38,27 +37,33 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
-async def test_a_malformed_message_is_kept_with_its_reason_and_the_next_one_is_processed(
-    what: str, deployment: Deployment, ledger: Ledger
+async def test_malformed_messages_are_kept_with_their_reason_and_the_next_ones_are_processed(
+    deployment: Deployment, ledger: Ledger
 ) -> None:
-    raw, message_id, complaint = BAD[what]
-    before, after = Prompt("before"), Prompt("after")
+    """Each stands between two good ones of a runtime of its own; one worker has them all."""
+    agents = {f"agent-{n}": bad for n, bad in enumerate(BAD.values())}
+    around = {agent: (Prompt("before"), Prompt("after")) for agent in agents}
     async with deployment.client() as client, Link(deployment.amqp_url, "test") as link:
-        await client.publish("ada", before)
         async with Publisher(link) as publisher:
-            properties = {"type": "input"} | ({"message_id": message_id} if message_id else {})
-            exchange = f"{deployment.namespace}.inbox"
-            await publisher.publish(Outgoing(exchange, "ada", raw, properties))
-        await client.publish("ada", after)
+            for agent, (raw, message_id, _) in agents.items():
+                before, after = around[agent]
+                await client.publish(agent, before)
+                properties = {"type": "input"} | ({"message_id": message_id} if message_id else {})
+                exchange = f"{deployment.namespace}.inbox"
+                await publisher.publish(Outgoing(exchange, agent, raw, properties))
+                await client.publish(agent, after)
         async with deployment.worker():
-            await eventually(lambda: _has(ledger, 2), 60, "the neighbours are admitted")
-    [letter] = await ledger.letters()
-    assert letter["reason"] == "malformed"
-    assert letter["runtime_id"] == "ada"
-    assert letter["detail"].startswith(complaint)
-    assert letter["body"] == raw
-    assert await ledger.ids("ada") == [before.id, after.id]
+            for agent in agents:
+                await eventually(lambda: _has(ledger, agent, 2), 60, "the neighbours are admitted")  # noqa: B023
+    letters = {letter["runtime_id"]: letter for letter in await ledger.letters()}
+    assert letters.keys() == agents.keys()
+    for agent, (raw, _, complaint) in agents.items():
+        letter = letters[agent]
+        assert letter["reason"] == "malformed"
+        assert letter["detail"].startswith(complaint)
+        assert letter["body"] == raw
+        assert await ledger.ids(agent) == [one.id for one in around[agent]]
+    assert len(await ledger.letters()) == len(agents)
     assert "hello" not in deployment.log("worker")
 
 
@@ -74,7 +79,7 @@ async def test_a_message_for_no_runtime_is_kept_and_the_worker_goes_on(
             await publisher.publish(Outgoing(exchange, "no such name!", body(), properties))
         await eventually(ledger.letters, 60)
         await client.publish("ada", prompt)
-        await eventually(lambda: _has(ledger, 1), 60)
+        await eventually(lambda: _has(ledger, "ada", 1), 60)
     [letter] = await ledger.letters()
     assert (letter["reason"], letter["runtime_id"]) == ("malformed", None)
     assert letter["detail"].startswith("routing_key: expected a runtime id")
@@ -93,8 +98,8 @@ async def test_the_first_message_for_an_unknown_runtime_finds_its_way(
     assert await ledger.ids("newcomer") == [UUID(GOOD_ID)]
 
 
-async def _has(ledger: Ledger, number: int) -> bool:
-    return len(await ledger.ids("ada")) == number
+async def _has(ledger: Ledger, runtime_id: str, number: int) -> bool:
+    return len(await ledger.ids(runtime_id)) == number
 
 
 def _declared(deployment: Deployment) -> bool:

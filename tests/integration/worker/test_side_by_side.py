@@ -17,19 +17,16 @@ from worker.client import ExternalEvent, Prompt
 RUNTIMES = [f"agent-{n}" for n in range(12)]
 
 
-async def takers(deployment: Deployment) -> dict[str, list[str]]:
-    """Who says that they consume which inbox queues."""
+async def listed(deployment: Deployment) -> dict[str, list[str]]:
+    """Who says that they consume which queues, as a person is told."""
     said = await meerkat("workers", "list", "--json", MEERKAT_DATABASE_URL=deployment.database_url)
-    prefix = f"{deployment.namespace}.inbox."
-    return {
-        line["worker_id"]: [queue for queue in line["queues"] if queue.startswith(prefix)]
-        for line in said.lines
-    }
+    return {line["worker_id"]: line["queues"] for line in said.lines}
 
 
-async def shared_out(deployment: Deployment, queues: int, workers: int) -> bool:
-    """Whether all queues are taken, each once, by that many workers that each have some."""
-    held = (await takers(deployment)).values()
+async def shared_out(ledger: Ledger, queues: int, workers: int) -> bool:
+    """Whether all inbox queues are taken, each once, by that many workers that each have some."""
+    found = await ledger.store.workers()
+    held = [[queue for queue in one.queues if ".inbox." in queue] for one in found]
     counts = Counter(queue for taken in held for queue in taken)
     return len(counts) == queues and set(counts.values()) == {1} and sum(map(bool, held)) == workers
 
@@ -43,7 +40,7 @@ async def test_queues_are_shared_out_and_a_killed_workers_share_is_taken_over(
     spread = [(RUNTIMES[n % 12], event) for n, event in enumerate(events)]
     async with shared.client() as client, shared.worker() as first, shared.worker():
         await client.publish_many(spread[:120])
-        await eventually(lambda: shared_out(shared, queues, 2), 60, "both have their share")
+        await eventually(lambda: shared_out(ledger, queues, 2), 60, "both have their share")
         first.kill()
         await first.wait()
         await client.publish_many(spread[120:])
@@ -59,9 +56,10 @@ async def test_a_worker_that_ends_in_good_order_hands_its_share_on_and_is_forgot
     async with deployment.client() as client, deployment.worker():
         async with deployment.worker():
             await client.publish_many([(name, Prompt("hello")) for name in RUNTIMES])
-            await eventually(lambda: shared_out(deployment, 12, 2), 60, "both have their share")
-        await eventually(lambda: shared_out(deployment, 12, 1), 60, "the other has all")
-        assert len(await takers(deployment)) == 1
+            await eventually(lambda: shared_out(ledger, 12, 2), 60, "both have their share")
+        await eventually(lambda: shared_out(ledger, 12, 1), 60, "the other has all")
+        [queues] = (await listed(deployment)).values()
+        assert sum(".inbox." in queue for queue in queues) == 12
         await client.publish_many([(name, Prompt("again")) for name in RUNTIMES])
         await eventually(lambda: _count(ledger, 24), 60)
 
@@ -75,7 +73,7 @@ async def test_a_killed_workers_runtimes_go_on_within_two_seconds(
         for turn in range(2):
             async with deployment.worker(WORKER_ID=f"victim-{turn}") as victim:
                 await client.publish_many([(name, Prompt("hello")) for name in RUNTIMES])
-                await eventually(lambda: shared_out(deployment, 12, 2), 60, "both have a share")
+                await eventually(lambda: shared_out(ledger, 12, 2), 60, "both have a share")
                 victim.kill()
                 killed = monotonic()
                 await client.publish_many([(name, Prompt("go on")) for name in RUNTIMES])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from store import migrations
@@ -37,6 +38,13 @@ async def test_the_migrations_make_what_the_tables_say(url: str) -> None:
     async with opened.reading() as connection:
         assert await connection.run_sync(_differences) == []
     await opened.close()
+
+
+def test_the_files_names_say_what_alembic_reads_in_them() -> None:
+    """The check at every start goes by the names, without Alembic."""
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    oldest_first = reversed([script.revision for script in scripts.walk_revisions()])
+    assert migrations.revisions() == list(oldest_first)
 
 
 async def test_migrating_again_and_by_many_at_once_is_harmless(url: str) -> None:

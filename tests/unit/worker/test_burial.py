@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from sqlalchemy import text
 
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import Envelope
-from store import migrations
 from store.dead_letters import LetterFilter
 from store.open import open_store
 from store.ports import Commit, CommitResult
 from store.sql import SqlStore
+from tests.support.migrated import migrated_file
 from tests.support.store import NOW, a_letter, new_id
 from worker.broker.delivery import Delivery, Settlement
 from worker.burial import Burial
@@ -35,9 +36,7 @@ class Unobserved:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'store.db'}"
-    await migrations.migrate(url)
-    opened = await open_store(url)
+    opened = await open_store(await asyncio.to_thread(migrated_file, tmp_path / "store.db"))
     yield opened
     await opened.close()
 
