@@ -27,8 +27,8 @@ from worker.broker.connection import Connection
 from worker.dead_letters.redrive import CHUNK_BYTES, Progress
 
 LETTERS, GROUPS = 100_000, 50
-PROMPTLY = 0.2
-"""Seconds in which a person is answered."""
+PROMPTLY = 0.4
+"""Seconds in which a person is answered; a slow machine takes half of it for the slowest look."""
 
 PAGES = ("/runtimes", "/dead-letters", "/dead-letters?status=any", "/dead-letters/list")
 """Of the console, as they are opened first."""
