@@ -90,12 +90,12 @@ def admission_rows(messages: int, times: int) -> Rows:
 
 
 def latency_rows(messages: int, times: int) -> Rows:
-    """How long a message takes at half of the highest rate."""
+    """How long a message takes at parts of the rate that can flow."""
     with start_rabbitmq(private=True) as broker:
         found = asyncio.run(latency.measured(broker.url, messages=messages, times=times))
     return [
         {
-            "at": f"{one.part} of its rate",
+            "at": f"{one.part} of the rate",
             "what": one.what,
             "messages/s": round(one.messages_per_second),
             "p50 ms": round(one.p50_ms, 1),

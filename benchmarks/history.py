@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
@@ -49,12 +50,18 @@ class Files:
 
     @asynccontextmanager
     async def copy(self, original: str) -> AsyncIterator[str]:
-        """Copy the file."""
+        """Copy the file, and have it on the disk before anybody measures the disk."""
         file = original.removeprefix("sqlite+aiosqlite:///")
         await asyncio.to_thread(shutil.copyfile, file, f"{file}-copy")
+        await asyncio.to_thread(_sync, f"{file}-copy")
         yield f"{original}-copy"
         for left in Path(file).parent.glob(f"{Path(file).name}-copy*"):
             left.unlink()
+
+
+def _sync(file: str) -> None:
+    with Path(file).open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
-"""Latency: publish to commit, at half of the rate that the worker can do, and at less.
+"""Latency: publish to commit, at half of the rate that can flow, and at less.
 
-First the worker empties full queues, which tells its rate. Then a fresh one wakes every runtime,
-and prompts come from a process of their own at a part of that rate, on an even beat, for the
-runtimes in turn. A prompt's id says when it was made, to the millisecond below; a contender looks
-at the clock when it has acked it, just after its commit. Beside the worker stands the bare
-transaction on the same queues: what the broker, the disk and the cores allow.
+First everything flows as it can: a publisher with confirms, the broker and the worker side by side
+on these cores, which tells the rate. (Queues that are full already are emptied at several times
+that rate.) Then a fresh worker wakes every runtime, and prompts come from a process of their own at
+a part of that rate, on an even beat, for the runtimes in turn. A prompt's id says when it was made,
+to the millisecond below; a contender looks at the clock when it has acked it, just after its
+commit. Beside the worker stands the bare transaction on the same queues: what the broker, the disk
+and the cores allow.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ class Latency:
 
 
 async def measured(url: str, *, messages: int, times: int) -> list[Latency]:
-    """Find the worker's rate, then its latencies at parts of it; medians of so many rounds."""
-    full = rate([await _emptied(url, messages) for _ in range(times)])
+    """Find the rate, then the latencies at parts of it; medians of so many rounds."""
+    full = rate([await _flowing(url, messages) for _ in range(times)])
     turns = [(part, what) for part in PARTS for what in CONTENDERS]
     found: dict[tuple[str, str], list[Result]] = {turn: [] for turn in turns}
     for _ in range(times):
@@ -69,10 +71,10 @@ async def measured(url: str, *, messages: int, times: int) -> list[Latency]:
     ]
 
 
-async def _emptied(url: str, messages: int) -> Result:
-    async with stage(url, runtimes=RUNTIMES, messages=messages) as ready:
-        await ready.load()
-        return await ready.perform(WORKER)
+async def _flowing(url: str, messages: int) -> Result:
+    """Publish as fast as confirms come, while the worker works."""
+    async with stage(url, runtimes=RUNTIMES, messages=messages, warm=True) as ready:
+        return await ready.perform(WORKER, meanwhile=ready.load)
 
 
 async def paced(url: str, module: str, messages: int, per_second: float) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,15 @@ from benchmarks.report import Report
 from benchmarks.rig import Rig, rig
 from benchmarks.services import Services
 from benchmarks.sizes import Size
+from schemas.ids import RuntimeId
 from tests.support.eventually import eventually
 
 WAIT_SECONDS: Final = 240.0
 WAVES: Final = 40
-"""Parts in which runtimes have their first input, so that only few are busy at once."""
+"""Parts in which runtimes have their inputs, so that only few are busy at once."""
+
+LAPS: Final = 2
+"""How often half of the runtimes come before the others do: what is filled once is full then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,7 @@ class Found:
         steady: Inputs a second that were admitted when all were alive.
         consumed: KiB a runtime whose queue is consumed and that has had no input.
         active: KiB more with a driver in memory and an input that waits.
-        passivated: KiB more than ``consumed`` for one that has been in memory and is not now; of
-            the second half of them, for the first ones also fill what is there once.
+        passivated: KiB more for one that has been in memory and is not now.
     """
 
     activations: float
@@ -58,9 +62,9 @@ def report(services: Services, size: Size) -> Report:
         f"Steady: {size.messages:,} inputs that wait, for the runtimes in turn, all in memory.",
         (
             "Memory: resident size of the process. Consumed is beyond a worker without runtimes, "
-            "active beyond one that only consumes. Passivated: each runtime has had an input, in "
-            f"{WAVES} waves, with room in memory for one wave; what the second half of the waves "
-            "added, for the first ones also fill what is there once (code, caches of the database)."
+            "active beyond one that only consumes. Passivated: with room in memory for one runtime "
+            f"in {WAVES}, half of them come and go {LAPS} times, which fills what is filled once; "
+            "then the others come and go: what that adds, pages that SQLite keeps included."
         ),
     )
     return Report("scale", "Many runtimes on one worker", rows, notes)
@@ -87,20 +91,24 @@ async def measure(services: Services, layout: str, runtimes: int, messages: int)
             alone = _resident(worker.pid)
             await ready.register()
             consumed = await _consuming(ready, worker.pid)
-            half = await _come_and_go(ready, wave, worker.pid)
-            passivated = (_resident(worker.pid) - half) * 2
+            first, second = ready.runtimes[: runtimes // 2], ready.runtimes[runtimes // 2 :]
+            await _come_and_go(ready, first * LAPS, wave)
+            filled = _resident(worker.pid)
+            await _come_and_go(ready, second, wave)
+            passivated = _resident(worker.pid) - filled
+            await _come_and_go(ready, second * (LAPS - 1), wave)
         async with ready.deployment.worker(MAX_ACTIVE_RUNTIMES=str(10 * runtimes)) as worker:
             before = await _consuming(ready, worker.pid)
             activations = await _activate(ready)
             active = _resident(worker.pid) - before
             steady = await _keep_busy(ready, worker, messages)
-        await ready.check(2 * runtimes + messages)
+        await ready.check((LAPS + 1) * runtimes + messages)
     return Found(
         activations,
         steady,
         (consumed - alone) / runtimes,
         active / runtimes,
-        passivated / runtimes,
+        passivated / len(second),
     )
 
 
@@ -110,23 +118,21 @@ async def _consuming(ready: Rig, pid: int) -> int:
     return _resident(pid)
 
 
-async def _come_and_go(ready: Rig, wave: int, pid: int) -> int:
-    """Give each runtime its first input, in waves; answers the worker's size after half of them."""
-    first = prompts(ready.topology, ready.runtimes, len(ready.runtimes))
-    admitted, half = 0, 0
-    while some := list(islice(first, wave)):
+async def _come_and_go(ready: Rig, runtimes: Sequence[RuntimeId], wave: int) -> None:
+    """Give each of them an input, in waves."""
+    inputs = prompts(ready.topology, runtimes, len(runtimes))
+    admitted = await ready.admitted()
+    while some := list(islice(inputs, wave)):
         await ready.publish(some)
         admitted += len(some)
         await ready.until_admitted(admitted)
-        half = half or (_resident(pid) if admitted * 2 >= len(ready.runtimes) else 0)
-    return half
 
 
 async def _activate(ready: Rig) -> float:
     runtimes = len(ready.runtimes)
     await ready.load(runtimes)
-    seen = await ready.until_admitted(2 * runtimes)
-    return runtimes / (seen - await ready.began(after=1)).total_seconds()
+    seen = await ready.until_admitted((LAPS + 1) * runtimes)
+    return runtimes / (seen - await ready.began(after=LAPS)).total_seconds()
 
 
 async def _keep_busy(ready: Rig, worker: asyncio.subprocess.Process, messages: int) -> float:
@@ -136,7 +142,7 @@ async def _keep_busy(ready: Rig, worker: asyncio.subprocess.Process, messages: i
     await ready.load(messages)
     worker.send_signal(signal.SIGCONT)
     seen = await ready.until_admitted(before + messages)
-    return messages / (seen - await ready.began(after=2)).total_seconds()
+    return messages / (seen - await ready.began(after=LAPS + 1)).total_seconds()
 
 
 async def _are_consumed(ready: Rig) -> bool:

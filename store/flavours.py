@@ -239,7 +239,8 @@ class Sqlite:
 
 
 _SQLITE: Final[dict[str, Any]] = {
-    "connect_args": {"timeout": 10.0},
+    # Room for all wide statements: of Python's 128, busy ones would push each other out.
+    "connect_args": {"timeout": 10.0, "cached_statements": 512},
     # Every transaction here ends by itself: one more rollback would be one more switch of threads.
     "pool_reset_on_return": None,
 }

@@ -43,17 +43,12 @@ class Gather(Generic[T, R]):
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._task is None:
-            self._task = asyncio.create_task(self._drain(), name="gather")
+            self._begin()
         return await future
 
-    async def _drain(self) -> None:
-        try:
-            while self._waiting:
-                # One turn of the loop lets all that is ready now submit, before the call is made.
-                await asyncio.sleep(0)
-                await self._call(self._take())
-        finally:
-            self._task = None
+    def _begin(self) -> None:
+        """Make a call with the next turn of the loop: all that is ready now submits before it."""
+        self._task = asyncio.create_task(self._call(), name="gather")
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
         taken = [self._waiting.popleft()]
@@ -65,28 +60,26 @@ class Gather(Generic[T, R]):
             taken.append(self._waiting.popleft())
         return taken
 
-    async def _call(self, taken: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _call(self) -> None:
+        """Make one call, and begin the next one before anybody works on this one's results."""
+        items, futures = zip(*self._take(), strict=True)
+        results: Sequence[R | Exception]
         try:
-            results = await self._run([item for item, _ in taken])
-        except BaseException as error:
-            _fail([future for _, future in taken], error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, future), result in zip(taken, results, strict=True):
+            results = await self._run(items)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for the submitters
+            results = [error] * len(items)
+        except asyncio.CancelledError:
+            self._task = None
+            for future in futures:
+                future.cancel()
+            raise
+        self._task = None
+        if self._waiting:
+            self._begin()
+        for future, result in zip(futures, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-
-
-def _fail(futures: Sequence[asyncio.Future[R]], error: BaseException) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if isinstance(error, asyncio.CancelledError):
-            future.cancel()
-        else:
-            future.set_exception(error)

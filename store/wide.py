@@ -12,10 +12,11 @@ from functools import lru_cache
 from itertools import chain, count
 from typing import Any, Final
 
-WIDTHS: Final = (32, 8, 2)
+WIDTHS: Final = (32, *range(16, 1, -1))
 """Rows of a wide statement: 23 columns of the widest stay below every SQLite's bound on parameters.
 
-Few widths, so that the connection keeps them all prepared.
+Up to 16 rows are one statement, and more are few. The connection keeps all of them prepared: three
+megabytes.
 """
 
 Row = tuple[Any, ...]
@@ -43,7 +44,7 @@ _DELETE: Final = re.compile(r"(DELETE FROM \w+ WHERE )([\w.]+ = \?(?: AND [\w.]+
 _PLACE: Final = re.compile(r"\?")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _wide(text: str, width: int) -> str | None:
     """Write a statement of one row as one of many; None for what has no such form."""
     if insert := _INSERT.fullmatch(text):

@@ -22,6 +22,8 @@ from worker.broker.link import Link
 
 STEP_SECONDS: Final = 0.002
 CONNECT_SECONDS: Final = 10.0
+LAST_SECONDS: Final = 1.0
+"""For what was announced last: it goes out some time soon."""
 
 
 async def publish(told: Pace) -> float:
@@ -45,6 +47,7 @@ async def publish(told: Pace) -> float:
             await asyncio.sleep(beat - monotonic())
         print(latest, flush=True)
         await asyncio.to_thread(sys.stdin.read)
+        await asyncio.sleep(LAST_SECONDS)
     assert sum(dropped) == 0, f"{sum(dropped)} messages were not sent"
     return latest
 

@@ -175,6 +175,8 @@ def _environment(enclosure: Enclosure, distribution: int, mapper: int) -> dict[s
         "ERL_EPMD_PORT": str(mapper),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_CRASH_DUMP": str(directory / "erl_crash.dump"),
+        # Erlang's threads spin for work before they sleep. The cores are for others too.
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         # The start script then becomes the broker (exec), so that our child's number is the
         # broker's and SIGKILL reaches it.
         "detached": "1",

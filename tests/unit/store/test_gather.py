@@ -39,6 +39,24 @@ async def test_what_arrives_during_a_call_is_taken_by_the_next_at_once() -> None
     assert recorder.calls == [[1], [2, 3, 4]]
 
 
+async def test_the_next_call_begins_before_anybody_works_on_the_results() -> None:
+    recorder = Recorder()
+    gather = Gather(recorder)
+
+    async def submit() -> int:
+        await gather.submit(1)
+        return len(recorder.calls)
+
+    first = asyncio.create_task(submit())
+    await recorder.began.wait()
+    second = asyncio.create_task(submit())
+    await asyncio.sleep(0)
+    recorder.permission.release()
+    assert await first == 2
+    recorder.permission.release()
+    assert await second == 2
+
+
 async def test_a_call_takes_no_more_than_the_bound_but_always_one() -> None:
     recorder = Recorder()
     gather: Gather[int, int] = Gather(recorder, weigh=lambda n: n, bound=5)

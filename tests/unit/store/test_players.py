@@ -90,8 +90,8 @@ def test_many_rows_take_few_steps(notes: sqlite3.Connection) -> None:
     told(notes, UPDATE, [(0, name) for name, _ in numbered(63)])
     told(notes, DELETE, [(name, 0) for name, _ in numbered(63)])
     assert stored(notes) == []
-    # Begin and commit of two transactions; 63 = 32 + 3 * 8 + 3 * 2 + 1, twice; the reading.
-    assert len(steps) == 4 + 2 * 8 + 1
+    # Begin and commit of two transactions; 63 = 32 + 16 + 15, twice; the reading.
+    assert len(steps) == 4 + 2 * 3 + 1
 
 
 @pytest.mark.parametrize("place", [0, WIDE - 1, WIDE, 2 * WIDE])
