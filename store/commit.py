@@ -91,7 +91,7 @@ class GroupCommit:
     def _changes(self, drafts: Sequence[_Draft]) -> Script[list[_Draft]]:
         """Lock the runtimes and read their epochs, then write what is live, and tell what is.
 
-        Each statement is executed once, over the rows of all parts.
+        Each statement goes over the rows of all parts.
         """
         ids = {draft.part.runtime_id for draft in drafts} - {None}
         epochs: dict[str, int] = {}

@@ -211,9 +211,11 @@ class Sqlite:
         return (_json(values),)
 
     def folded(self, query: Select[Any]) -> Select[Any]:
-        """One: each row is a step, for which see ``wide``."""
+        """One: each row is a step, for which see ``wide``. A damaged number counts as missing."""
         rows = query.subquery()
-        return select(func.json_group_object(*rows.c))
+        _, number = rows.c
+        whole = func.typeof(number) == literal_column("'integer'")
+        return select(func.json_group_object(*rows.c)).where(whole)
 
     def unfolded(self, rows: Rows) -> dict[Any, Any]:
         """From a JSON object."""

@@ -49,6 +49,7 @@ class Gather(Generic[T, R]):
     def _begin(self) -> None:
         """Make a call with the next turn of the loop: all that is ready now submits before it."""
         self._task = asyncio.create_task(self._call(), name="gather")
+        self._task.add_done_callback(self._stop_if_cancelled)
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
         taken = [self._waiting.popleft()]
@@ -69,7 +70,6 @@ class Gather(Generic[T, R]):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for the submitters
             results = [error] * len(items)
         except asyncio.CancelledError:
-            self._task = None
             for future in futures:
                 future.cancel()
             raise
@@ -83,3 +83,12 @@ class Gather(Generic[T, R]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+    def _stop_if_cancelled(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for a call that will not be made: whoever cancels one ends them all."""
+        if not task.cancelled():
+            return
+        self._task = None
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            future.cancel()

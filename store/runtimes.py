@@ -28,7 +28,8 @@ class Runtimes:
         """Record runtimes that are new; see ``RuntimeStore``."""
         if not runtime_ids:
             return []
-        new = [self.activation.new(runtime_id, now) for runtime_id in dict.fromkeys(runtime_ids)]
+        # In the order of ids, as activations write them: none waits for another.
+        new = [self.activation.new(runtime_id, now) for runtime_id in sorted(set(runtime_ids))]
         flavour = self.database.flavour
         seen = select(runtimes.c.runtime_id).where(
             flavour.among(runtimes.c.runtime_id, [row["runtime_id"] for row in new])

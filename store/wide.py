@@ -58,6 +58,7 @@ def _wide(text: str, width: int) -> str | None:
         )
         return f"{head} FROM (VALUES {rows}) AS v{tail}"
     if delete := _DELETE.fullmatch(text):
-        columns = ", ".join(re.findall(r"[\w.]+(?= = )", delete[2]))
-        return f"{delete[1]}({columns}) IN (VALUES {rows})"
+        # Not as rows among VALUES: SQLite would walk the whole table for those.
+        head, one = delete.groups()
+        return head + " OR ".join([f"({one})"] * width)
     return None

@@ -139,7 +139,7 @@ class Connection:
         await channel.basic_consume(queue, _never, consumer_tag=tag, timeout=timeout)
 
     async def _opened(self, number: int, *, confirms: bool) -> Channel:
-        """Open a channel as the client's connection does it, but one of our class."""
+        """Open a channel as the client's connection does it, but with a number of our choice."""
         if not self.is_open:
             raise BrokerUnavailableError("the connection was lost")
         channel = Channel(

@@ -28,7 +28,7 @@ log = Logger(__name__)
 class Consumer:
     """One queue on one channel, from ``open`` until ``ended``.
 
-    ``on_delivery`` is called in the broker's order, while the channel reads, and must return at
+    ``on_delivery`` is called in the broker's order, while the connection reads, and must return at
     once; work belongs into a task of the callee.
 
     It leaves a queue only by closing the channel once everything in hand is settled. A mere cancel
@@ -86,7 +86,7 @@ class Consumer:
                 await connection.take(channel, queue, consumer._receive, timeout=CONSUME_SECONDS)
                 channel.closing.add_done_callback(consumer._on_closing)
         except BaseException:
-            consumer._leaving = Ended.LOST  # It never began: nothing is to be counted.
+            consumer.ended.cancel()  # It never began: nothing is to be counted, nothing acked.
             close_channel_soon(channel)
             raise
         return consumer
@@ -160,7 +160,9 @@ class Consumer:
 
     def take_acks(self) -> bytes:
         """See ``Acker``: a cumulative ack up to the first gap, and one for each behind it."""
-        if self.ended.done() or self._channel.is_closed:
+        # The client strikes a channel off as soon as it has read its end, and answers later.
+        channels = self._channel.connection.channels
+        if self.ended.done() or channels.get(self._channel.number) is not self._channel:
             return b""
         fresh, self._fresh = self._fresh, []
         number, last = self._channel.number, self._pop_settled()

@@ -205,12 +205,13 @@ _ORDER: Final = (
 _KNOWN: Final = frozenset(Envelope.__struct_fields__)
 
 _UNREADABLE: Final[Mapping[str, Any]] = {"schema": None}
-"""Headers that cannot be read: of no version of the wire, so the message is malformed."""
+"""Of what cannot be read: it is of no version of the wire, so the message is malformed."""
 
 
 def properties(data: bytes, at: int) -> dict[str, Any]:
     """Read those properties of a content header that an envelope has; ``at`` is their flags."""
     found: dict[str, Any] = {}
+    readable = True
     flags = int.from_bytes(data[at : at + 2], "big")
     at += 2
     for name in _present(flags):
@@ -224,6 +225,9 @@ def properties(data: bytes, at: int) -> dict[str, Any]:
             value, at = _short(data, at)
             if name in _KNOWN:
                 found[name] = _text(value)
+                readable = readable and found[name].encode() == value
+    if not readable:
+        found["headers"] = {**found.get("headers", {}), **_UNREADABLE}
     return found
 
 
@@ -237,7 +241,7 @@ def _table(raw: bytes) -> Mapping[str, Any]:
     """Read headers; most messages have the same. Nobody changes what is shared here."""
     try:
         _, headers = decode.field_table(raw)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, RecursionError):
         return _UNREADABLE
     return headers
 

@@ -168,6 +168,30 @@ async def test_ack_on_a_dead_channel_is_counted_not_raised(rig: Rig) -> None:
     assert tally.taken == 6
 
 
+async def test_no_ack_leaves_behind_the_end_of_its_channel(rig: Rig) -> None:
+    """The broker ends a connection, with all its consumers, over a frame on a closed channel."""
+    await rig.publish(names(0, 2))
+    hands, tally = Hands(), Tally()
+    consumer = await rig.consume(hands, tally=tally)
+    await hands.holding(2)
+    connection, channel = await rig.connection(), consumer._channel
+    wrong = ack_frame(channel.number, 99, multiple=False)
+    await channel.write_queue.put(ChannelFrame(wrong, should_close=False))
+    async with asyncio.timeout(10):
+        while channel.number in channel.connection.channels:  # noqa: ASYNC110 - to be there at once
+            await asyncio.sleep(0)
+    hands.ack_all()
+    assert await asyncio.wait_for(consumer.ended, 10) is Ended.LOST
+    assert tally.lost_acks == 2
+
+    again = Hands()
+    second = await rig.consume(again)
+    await again.holding(2)
+    assert await rig.connection() is connection
+    again.ack_all()
+    await second.release(deadline=5)
+
+
 async def test_connection_that_dies_ends_its_consumers(rig: Rig) -> None:
     """Acks that were under way when the connection died are counted as lost, once each."""
     await rig.publish(names(0, 3))

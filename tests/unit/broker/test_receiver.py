@@ -164,17 +164,36 @@ async def test_what_comes_after_a_consumer_is_forgotten_is_the_clients() -> None
     assert wire.taken == []
 
 
-@pytest.mark.parametrize("name", ["message_id", "reply_to", "headers", "message_type"])
+ID = "01930000-0000-7000-8000-000000000001"
+PROMPT = (
+    b'{"input_type":"prompt","header":{"id":"%s","source":{"type":"operator"},'
+    b'"durability":"durable"},"text":"hello"}' % ID.encode()
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["message_id", "reply_to", "correlation_id", "content_type", "message_type"]
+)
 async def test_a_property_that_cannot_be_read_spoils_its_message_only(name: str) -> None:
     """The client's reader dies of it, and the message comes again, and it dies again."""
-    value: Any = {"trace": "@@@@"} if name == "headers" else "@@@@"
-    spoiled = b"".join(delivered(TAKEN, 1, b"{}", **{name: value})).replace(b"@@@@", b"\xff\xfe@@")
-    good = b"".join(delivered(TAKEN, 2, b"good", message_id="good"))
-    taken, left = await received(spoiled + good)
-    assert [envelope.body for envelope, _, _ in taken] == [b"{}", b"good"]
+    sound: dict[str, Any] = {"message_id": ID, "message_type": "input", "headers": {"schema": 1}}
+    spoiled = b"".join(delivered(TAKEN, 1, PROMPT, **{**sound, name: "@@@@"}))
+    good = b"".join(delivered(TAKEN, 2, PROMPT, **sound))
+    taken, left = await received(spoiled.replace(b"@@@@", b"\xff\xfe@@") + good)
+    assert [envelope.body for envelope, _, _ in taken] == [PROMPT, PROMPT]
     assert left == []
+    decode(taken[1][0], received_at=datetime.now(UTC))
     with pytest.raises(MalformedError):
         decode(taken[0][0], received_at=datetime.now(UTC))
+
+
+def test_headers_that_nest_too_deep_make_a_message_malformed() -> None:
+    table = bytes(4)
+    for _ in range(1_000):
+        entry = b"\x01aF" + table
+        table = len(entry).to_bytes(4, "big") + entry
+    only_headers = (1 << 13).to_bytes(2, "big")
+    assert properties(only_headers + table, 0) == {"headers": {"schema": None}}
 
 
 async def test_headers_of_an_unknown_kind_make_a_message_malformed() -> None:

@@ -71,3 +71,14 @@ async def test_a_commit_does_not_stand_behind_all_runtimes_that_wait_to_be_taken
     await store.commit([a_part(ALPHA, epoch, an_input(0))])
     assert sum(taking.done() for taking in takings) < len(MANY) / 2
     await asyncio.gather(*takings)
+
+
+async def test_registering_and_taking_the_same_new_runtimes_wait_in_one_order(
+    store: SqlStore,
+) -> None:
+    """Locked in two orders, PostgreSQL would let each wait for the other and end one of them."""
+    for turn in range(10):
+        new = [RuntimeId(f"turn-{turn}-{number:02}") for number in range(TOGETHER)]
+        registering = store.register(new[::-1], now=NOW)
+        takings = (store.activate(one, owner="worker-1", now=NOW) for one in new)
+        await asyncio.gather(registering, *takings)

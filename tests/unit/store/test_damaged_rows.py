@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Table, update
+from sqlalchemy import Table, literal_column, update
 
 from schemas.dead_letters import DeadLetterReason
 from schemas.ids import RuntimeId
@@ -158,3 +158,12 @@ async def test_lists_show_what_they_can_and_name_what_they_cannot(store: SqlStor
         await store.queries.input(ALPHA, records[1].input_id)
     assert await store.queries.input(ALPHA, new_id()) is None
     assert await store.queries.runtime(RuntimeId("gamma")) is None
+
+
+async def test_a_damaged_epoch_fences_its_runtime_and_no_other(store: SqlStore) -> None:
+    if store.database.dialect.name != "sqlite":
+        pytest.skip("other databases keep numbers in columns of numbers")
+    epoch, other = await taken(store), await taken(store, BETA)
+    await damage(store, tables.runtimes, "runtime_id", ALPHA, epoch=literal_column("x'00'"))
+    parts = [a_part(ALPHA, epoch, an_input()), a_part(BETA, other, an_input())]
+    assert await store.commit(parts) == [CommitResult.FENCED, CommitResult.COMMITTED]

@@ -79,6 +79,21 @@ async def test_a_failed_call_fails_its_own_submitters_and_nobody_else() -> None:
     assert even == 2
 
 
+@pytest.mark.parametrize("began", [False, True])
+async def test_when_a_call_is_cancelled_nobody_waits_for_ever(began: bool) -> None:
+    recorder = Recorder()
+    gather = Gather(recorder, bound=1)
+    submitters = [asyncio.create_task(gather.submit(n)) for n in (1, 2)]
+    await (recorder.began.wait() if began else asyncio.sleep(0))
+    [call] = [task for task in asyncio.all_tasks() if task.get_name() == "gather"]
+    call.cancel()
+    done, _ = await asyncio.wait(submitters, timeout=1)
+    assert all(task.cancelled() for task in done)
+    assert len(done) == 2
+    recorder.permission.release()
+    assert await gather.submit(3) == 30
+
+
 async def test_a_submitter_that_was_cancelled_does_not_disturb_the_others() -> None:
     recorder = Recorder()
     gather = Gather(recorder)
