@@ -270,7 +270,14 @@ def _set_up_sqlite(engine: Engine, begin: str, *pragmas: str) -> None:
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
+    def invalidated(connection: Any, *_: object) -> None:  # noqa: ANN401 - SQLAlchemy's adapter
+        # A cancelled call goes on in its thread. To close a connection does not end its transaction
+        # while a cursor lives, in the traceback for one, and the file would stay locked.
+        raw = connection.driver_connection
+        raw._tx.put_nowait((None, lambda: raw._conn.rollback()))  # noqa: SLF001
+
     event.listen(engine, "connect", connected)
+    event.listen(engine, "invalidate", invalidated)
     event.listen(engine, "begin", begun)
 
 
