@@ -274,7 +274,8 @@ def _set_up_sqlite(engine: Engine, begin: str, *pragmas: str) -> None:
         # A cancelled call goes on in its thread. To close a connection does not end its transaction
         # while a cursor lives, in the traceback for one, and the file would stay locked.
         raw = connection.driver_connection
-        raw._tx.put_nowait((None, lambda: raw._conn.rollback()))  # noqa: SLF001
+        # Looked up in its thread: there it may be closed by then, which is as good.
+        raw._tx.put_nowait((None, lambda: raw._conn.rollback()))  # noqa: SLF001, PLW0108
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "invalidate", invalidated)
