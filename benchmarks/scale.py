@@ -23,7 +23,7 @@ WAIT_SECONDS: Final = 240.0
 WAVES: Final = 40
 """Parts in which runtimes have their inputs, so that only few are busy at once."""
 
-LAPS: Final = 2
+LAPS: Final = 3
 """How often half of the runtimes come before the others do: what is filled once is full then."""
 
 
