@@ -50,8 +50,8 @@ def _wide(text: str, width: int) -> str | None:
     if insert := _INSERT.fullmatch(text):
         head, row, tail = insert.groups()
         return f"{head}{', '.join([row] * width)}{tail}"
-    rows = ", ".join([f"({', '.join('?' * text.count('?'))})"] * width)
     if update := _UPDATE.fullmatch(text):
+        rows = ", ".join([f"({', '.join('?' * text.count('?'))})"] * width)
         places = count(1)
         head, tail = (
             _PLACE.sub(lambda _: f"v.column{next(places)}", part) for part in update.groups()

@@ -86,7 +86,7 @@ class Consumer:
                 await connection.take(channel, queue, consumer._receive, timeout=CONSUME_SECONDS)
                 channel.closing.add_done_callback(consumer._on_closing)
         except BaseException:
-            consumer.ended.cancel()  # It never began: nothing is to be counted, nothing acked.
+            consumer.ended.cancel()  # It never began: no end to count, and nothing is acked.
             close_channel_soon(channel)
             raise
         return consumer

@@ -13,7 +13,7 @@ from store.wide import WIDTHS, widened
 from store.writes import Statements, Write
 from tests.support.migrated import migrated_file
 
-VALUES = re.compile(r"SCAN (v|\d+-ROW VALUES CLAUSE|\d+ CONSTANT ROWS)")
+VALUES = re.compile(r"SCAN (v|\d+-ROW VALUES CLAUSE|\d+ CONSTANT ROWS)$")
 """The rows that a statement brings along: all of them are wanted."""
 
 
