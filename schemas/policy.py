@@ -71,7 +71,7 @@ class RoutingDisposition(enum.StrEnum):
     DROP = "drop"
 
 
-class PolicyDecision(msgspec.Struct, frozen=True):
+class PolicyDecision(msgspec.Struct, frozen=True, gc=False):
     """What the policy table says about one input; recorded on the input with its version."""
 
     apply_mode: ApplyMode

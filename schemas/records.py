@@ -1,4 +1,9 @@
-"""Records: the durable rows of a runtime, as the driver decides them and the store keeps them."""
+"""Records: the durable rows of a runtime, as the driver decides them and the store keeps them.
+
+``gc=False`` is on those that a driver holds by the hundred thousand. Nothing refers back from
+them, so the garbage collector need not look at them; that would stop the process for as long as
+many commits take.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from schemas.policy import PolicyDecision, QueueMode
 from schemas.runs import Boundary, Receipt, SignalKind
 
 
-class ReplyTo(msgspec.Struct, frozen=True, omit_defaults=True):
+class ReplyTo(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Who wants to know: an AMQP queue, what to say it is about, and in which trace."""
 
     queue: str
@@ -26,7 +31,9 @@ class ReplyTo(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str | None = None
 
 
-class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
+class HistoryEntry(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename={"from_": "from"}
+):
     """One transition of an input."""
 
     at: datetime
@@ -35,7 +42,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, rename={"fro
     reason: str | None = None
 
 
-class InputRecord(msgspec.Struct, frozen=True):
+class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """The bookkeeping of one input; its payload is kept beside it by the store.
 
     ``sequence`` counts admissions of the runtime. ``policy`` is None only for rows of unknown

@@ -213,13 +213,17 @@ class Subscriptions:
         self._changed.set()
 
     async def _check_always(self) -> None:
+        """Check evenly over the time: all at once would hold up what is being delivered."""
         while True:
-            await asyncio.sleep(self._check_seconds)
-            try:
-                for one in self._next_to_check():
+            checks = self._next_to_check()
+            for one in checks:
+                await asyncio.sleep(self._check_seconds / len(checks))
+                try:
                     await self._check(one)
-            except Exception:  # the top of this actor
-                log.exception("broker.check_failed")
+                except Exception:  # the top of this actor
+                    log.exception("broker.check_failed")
+            if not checks:
+                await asyncio.sleep(self._check_seconds)
 
     def _next_to_check(self) -> list[Subscription]:
         """The next few live ones, going round."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import pairwise
+from time import monotonic
 
 import pytest
 
@@ -222,6 +224,26 @@ async def test_consumer_in_name_only_is_found(rig: Rig, amqp_url: str) -> None:
         await eventually(lambda: subscriptions._all[rig.queue].consumer not in {consumer, None})
         await rig.publish(["m1"])
         await hands.holding(1)
+
+
+async def test_checks_are_spread_over_their_time(rig: Rig, amqp_url: str) -> None:
+    """Asking about all queues at once would hold up what is being delivered."""
+    runtimes = [RuntimeId(f"r{number}") for number in range(4)]
+    told: list[float] = []
+    async with (
+        rigged(amqp_url, rig.topology, *runtimes),
+        subscribed(
+            rig,
+            amqp_url,
+            Hands().take,
+            *runtimes,
+            on_lag=lambda _, lag: None if lag is None else told.append(monotonic()),
+            check_seconds=1.0,
+        ),
+    ):
+        await eventually(lambda: len(told) == 9, 10, "two rounds of checks are over")
+    gaps = [after - before for before, after in pairwise(told[4:])]
+    assert min(gaps) > 0.1, gaps
 
 
 async def test_lag_is_told_while_a_queue_is_consumed_and_no_longer(rig: Rig, amqp_url: str) -> None:

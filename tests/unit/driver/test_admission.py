@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import msgspec
@@ -94,6 +95,16 @@ def test_a_new_input_is_accepted_and_waits() -> None:
     assert record.history == (HistoryEntry(scene.now, InputState.ACCEPTED, InputState.QUEUED),)
     assert changes.updated == ()
     assert announced(changes) == [InputAccepted(item.header.id), InputQueued(item.header.id)]
+
+
+def test_what_waits_is_no_work_for_the_garbage_collector() -> None:
+    """To walk over a hundred thousand waiting inputs would hold up all else of the process."""
+    scene = Scene()
+    item = prompt()
+    scene.accept(item, reply=REPLY)
+    record = scene.record(item.header.id)
+    parts = (record, record.policy, record.reply, *record.history)
+    assert [type(one).__name__ for one in parts if gc.is_tracked(one)] == []
 
 
 def test_admissions_are_numbered_in_the_order_of_arrival() -> None:
