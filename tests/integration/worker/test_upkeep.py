@@ -56,6 +56,33 @@ async def test_a_run_request_that_the_pool_lost_is_made_again(
     assert [row["attempt_count"] for row in await ledger.inputs("ada")] == [1, 1]
 
 
+async def test_a_binding_that_the_broker_lost_is_made_again(
+    deployment: Deployment, ledger: Ledger
+) -> None:
+    """A broker that is killed can lose what was declared last: here, only the way to a queue."""
+    async with deployment.client() as client:
+        async with deployment.worker():
+            await client.publish("ada", Prompt("before"))
+            await eventually(lambda: _admitted(ledger, 1), 60, "the first is admitted")
+            async with Link(deployment.amqp_url, "test") as link:
+                channel = await (await link.ready()).channel()
+                inbox = f"{deployment.namespace}.inbox"
+                await channel.queue_unbind(f"{inbox}.ada", inbox, "ada")
+            await client.publish("ada", Prompt("by the way round"))
+            await eventually(lambda: _admitted(ledger, 2), 60, "the second is admitted")
+        await client.publish("ada", Prompt("straight"))
+        await eventually(lambda: _waits(deployment), 60, "the third has come straight")
+
+
+async def _admitted(ledger: Ledger, count: int) -> bool:
+    return len(await ledger.inputs("ada")) == count
+
+
+async def _waits(deployment: Deployment) -> bool:
+    facts = await facts_of(deployment, "inbox.ada")
+    return facts is not None and facts.ready == 1
+
+
 async def _is_gone(deployment: Deployment) -> bool:
     return await facts_of(deployment, "inbox.ada") is None
 
