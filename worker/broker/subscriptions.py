@@ -26,7 +26,7 @@ OPENINGS: Final = 16
 RELEASE_SECONDS: Final = 30.0
 CHECK_SECONDS: Final = 5.0
 CHECKS: Final = 50
-"""Live consumers that one check asks the broker about, in turn: it is told of nearly all losses."""
+"""Live consumers that the broker is asked about in that time, in turn: it tells of most losses."""
 
 TURN_SECONDS: Final = 1.0
 BREATH_SECONDS: Final = 0.02
