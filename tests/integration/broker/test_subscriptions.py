@@ -241,7 +241,7 @@ async def test_checks_are_spread_over_their_time(rig: Rig, amqp_url: str) -> Non
             check_seconds=1.0,
         ),
     ):
-        await eventually(lambda: len(told) == 9, 10, "two rounds of checks are over")
+        await eventually(lambda: len(told) >= 9, 10, "two rounds of checks are over")
     gaps = [after - before for before, after in pairwise(told[4:])]
     assert min(gaps) > 0.1, gaps
 
