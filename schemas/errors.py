@@ -7,11 +7,15 @@ from typing import Final
 
 import msgspec
 
+from schemas.ids import KEY_EXPECTED, KEY_PATTERN, RUNTIME_ID_EXPECTED, RUNTIME_ID_PATTERN
+
 _EXPECTED: Final = {
     "Invalid UUID": "expected uuid",
     "Invalid RFC3339 encoded datetime": "expected an RFC 3339 date and time",
     "Integer value out of range": "expected a number in range",
     "Number out of range": "expected a number in range",
+    f"Expected `str` matching regex {KEY_PATTERN!r}": KEY_EXPECTED,
+    f"Expected `str` matching regex {RUNTIME_ID_PATTERN!r}": RUNTIME_ID_EXPECTED,
 }
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 

@@ -14,6 +14,12 @@ RUNTIME_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$(?!\n)"
 KEY_PATTERN = r"^[^\x00-\x1f\x7f]{1,255}$(?!\n)"
 """An idempotency or supersession key: 1 to 255 characters, no control characters."""
 
+RUNTIME_ID_EXPECTED = (
+    "expected a runtime id: 1 to 128 characters, a letter or digit first, "
+    "then letters, digits, '.', '_', ':' or '-'"
+)
+KEY_EXPECTED = "expected 1 to 255 characters, none of them a control character"
+
 RuntimeId = NewType("RuntimeId", str)
 InputId = UUID
 RunId = UUID
@@ -34,11 +40,7 @@ def runtime_id(text: str) -> RuntimeId:
         ValueError: The text does not have the shape of ``RUNTIME_ID_PATTERN``.
     """
     if _RUNTIME_ID.match(text) is None:
-        msg = (
-            "expected a runtime id: 1 to 128 characters, a letter or digit first, "
-            "then letters, digits, '.', '_', ':' or '-'"
-        )
-        raise ValueError(msg)
+        raise ValueError(RUNTIME_ID_EXPECTED)
     return RuntimeId(text)
 
 

@@ -126,6 +126,7 @@ def named(result: Result[Any]) -> list[dict[str, Any]]:
 
 PATIENCE: Final = 30.0
 CLOSE_SECONDS: Final = 3.0
+LAST_PORT: Final = 65_535
 
 
 def database(address: str, *, relaxed: bool = False, patience: float = PATIENCE) -> Database:
@@ -148,8 +149,10 @@ def database(address: str, *, relaxed: bool = False, patience: float = PATIENCE)
 def _url(address: str) -> URL:
     try:
         url = make_url(address)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise StoreAddressError(_EXPECTED) from error
+    if not 0 <= (url.port or 0) <= LAST_PORT:
+        raise StoreAddressError(f"expected a port from 0 to {LAST_PORT}")
     if url.drivername not in {"sqlite+aiosqlite", "postgresql+asyncpg"}:
         raise StoreAddressError(f"{_EXPECTED}, got {url.drivername}")
     if url.drivername == "sqlite+aiosqlite" and url.database in {None, "", ":memory:"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,7 +31,13 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schemas.ids import id_text
-from store.errors import RefusedError, SchemaError, StoreError, StoreUnavailableError
+from store.errors import (
+    RefusedError,
+    SchemaError,
+    StoreAddressError,
+    StoreError,
+    StoreUnavailableError,
+)
 from store.players import on_asyncpg, on_sqlite
 from store.script import Isolation, Rows, Script
 
@@ -297,6 +304,9 @@ class Postgresql:
         self, url: URL, *, relaxed: bool, patience: float
     ) -> tuple[AsyncEngine, AsyncEngine]:
         """Make the engines; the reader's transactions see one moment of the database."""
+        unknown = sorted(url.query.keys() - _POSTGRES_OPTIONS)
+        if unknown:
+            raise StoreAddressError(f"no option of PostgreSQL's driver: {', '.join(unknown)}")
         settings = _POSTGRES_SETTINGS | ({"synchronous_commit": "off"} if relaxed else {})
         connect = {"timeout": 10, "command_timeout": patience, "server_settings": settings}
         writer = create_async_engine(url, **_POOL, connect_args=connect)
@@ -403,6 +413,10 @@ def _pass_over_the_dead(connection: Any, _record: object, _proxy: object) -> Non
 
 
 _SCHEMA_LOCK: Final = 7_346_230_194_511_382
+_POSTGRES_OPTIONS: Final = {
+    *inspect.signature(asyncpg.connect).parameters,
+    "prepared_statement_cache_size",
+}
 _POSTGRES_SETTINGS: Final = {
     "application_name": "meerkat-worker",
     # A worker that is stopped in mid-transaction must not hold its runtimes' rows for ever.

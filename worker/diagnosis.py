@@ -161,7 +161,7 @@ async def _executors(connection: Connection, settings: Settings) -> Finding:
         return wrong(part, error, "look at the broker's log")
     seen = found or QueueFacts(ready=0, consumers=0)
     if seen.consumers:
-        return ok(part, f"{seen.consumers} executors, {seen.ready} run requests waiting")
+        return ok(part, f"{seen.consumers} consumers, {seen.ready} run requests waiting")
     remedy = "start one: meerkat-worker executor MODULE:NAME"
     return note(part, f"no executor, {seen.ready} run requests waiting", remedy)
 

@@ -19,8 +19,20 @@ PAYLOAD_FIELDS: Final = frozenset(
     {"blocks", "body", "data", "instructions", "payload", "session_snapshot", "snapshot", "text"}
 )
 
-_CHATTY: Final = ("aio_pika", "aiormq", "aiosqlite", "asyncio", "sqlalchemy", "urllib3", "uvicorn")
+_CHATTY: Final = (
+    "aio_pika",
+    "aiormq",
+    "aiosqlite",
+    "alembic.runtime.plugins",
+    "asyncio",
+    "sqlalchemy",
+    "urllib3",
+    "uvicorn",
+)
 """Libraries that speak of what we log ourselves; only their warnings are of use."""
+
+_ECHO: Final = "aiormq.connection"
+"""It speaks of every try to connect and of every loss, at length; so do we, in a line."""
 
 
 def configure(level: LogLevel, form: LogFormat, stream: TextIO | None = None) -> None:
@@ -115,3 +127,4 @@ def _adopt_libraries(
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.getLogger(_ECHO).setLevel(logging.CRITICAL)

@@ -43,8 +43,12 @@ _closing: set[asyncio.Task[None]] = set()
 
 
 def address_of(url: str) -> str:
-    """Say where a broker is, without credentials: ``host:port`` and the virtual host if any."""
-    parsed = URL(url)
+    """Say where a broker is, without credentials: ``host:port`` and the virtual host if any.
+
+    Raises:
+        BrokerUnavailableError: It is no address of a broker; says what is expected.
+    """
+    parsed = _checked(url)
     vhost = parsed.path.strip("/")
     port = parsed.port or DEFAULT_PORT.get(parsed.scheme, 0)
     return f"{parsed.host}:{port}" + (f"/{vhost}" if vhost else "")
@@ -225,7 +229,9 @@ def _checked(url: str) -> URL:
     try:
         parsed = URL(url)
     except ValueError as error:
-        raise BrokerUnavailableError("broker address: expected amqp://host:port/") from error
+        raise BrokerUnavailableError(
+            "broker address: expected amqp://host:port/, with a port from 1 to 65535"
+        ) from error
     if parsed.scheme not in DEFAULT_PORT or not parsed.host:
         raise BrokerUnavailableError(
             "broker address: expected amqp://user:password@host:port/vhost or amqps://..., "

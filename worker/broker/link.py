@@ -112,8 +112,9 @@ class Link:
             try:
                 await self._live_once()
             except BrokerError as error:
+                if str(error) != str(self.last_error):  # else it has been said
+                    log.warning("broker.unavailable", address=self.address, reason=str(error))
                 self.last_error = error
-                log.warning("broker.unavailable", address=self.address, reason=str(error))
             except Exception as error:  # the top of this actor: it must never end by itself
                 self.last_error = BrokerUnavailableError(f"unexpected {type(error).__name__}")
                 log.exception("broker.link_failed", address=self.address)
@@ -123,7 +124,8 @@ class Link:
 
     async def _live_once(self) -> None:
         connection = await self.dial()
-        log.info("broker.connected", address=self.address, version=connection.version)
+        version = ".".join(map(str, connection.version))
+        log.info("broker.connected", address=self.address, version=version)
         self.last_error = None
         self._tell(connection)
         await connection.lost.wait()

@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "verify": "Prove the store against its receipts.",
     "replay": "Run a recorded trace through the driver, offline.",
     "schemas": "Export the JSON Schemas of the wire contract.",
-    "sandbox": "Run a broker, a worker and the echo agent until Ctrl-C, to try things on.",
+    "sandbox": "Run a broker, a worker and an agent until Ctrl-C, to try things on.",
     "demo": "See one input's whole life on a real broker, with a crash in the middle.",
 }
 """Every command and its summary, in the order of the help."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from worker.cli.root import noun
@@ -11,12 +13,16 @@ app = noun("sandbox")
 
 
 @app.command()
-def sandbox() -> None:
-    """Run a broker, a worker and the echo agent until Ctrl-C, to try things on.
+def sandbox(
+    executor: Annotated[
+        str, typer.Option(metavar="MODULE:NAME", help="The agent that takes the runs.")
+    ] = "worker.echo:executor",
+) -> None:
+    """Run a broker, a worker and an agent until Ctrl-C, to try things on.
 
     Uses the broker of MEERKAT_AMQP_URL, else a private one that is gone afterwards. The database,
     the logs and a file of variables to source in another terminal are in ./meerkat-sandbox.
 
-    Example:  meerkat-worker sandbox
+    Example:  meerkat-worker sandbox --executor docs.examples.executor:executor
     """
-    raise typer.Exit(main())
+    raise typer.Exit(main(executor))

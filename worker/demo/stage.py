@@ -68,9 +68,11 @@ class Stage:
             await _stop(process)
 
     @asynccontextmanager
-    async def executor(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run the echo agent while the context lasts."""
-        process = await self._start("executor", "executor", "worker.echo:executor")
+    async def executor(
+        self, agent: str = "worker.echo:executor"
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run an agent, the echo agent if none is named, while the context lasts."""
+        process = await self._start("executor", "executor", agent)
         try:
             yield process
         finally:

@@ -1,4 +1,4 @@
-"""A standing stage: a broker, a worker and the echo agent, until Ctrl-C, for a first look."""
+"""A standing stage: a broker, a worker and an agent, until Ctrl-C, for a first look."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from worker.shutdown import stop_on_signals
 DIRECTORY: Final = Path("meerkat-sandbox")
 
 
-def main() -> ExitCode:
-    """Set the stage and keep it; answers the exit code."""
+def main(agent: str) -> ExitCode:
+    """Set the stage with an agent, MODULE:NAME, and keep it; answers the exit code."""
     configure(LogLevel.ERROR, LogFormat.CONSOLE)
     screen = Screen()
     screen.say("Looking for a RabbitMQ broker …")
     with start_rabbitmq() as broker:
-        return asyncio.run(_stand(broker.url, screen))
+        return asyncio.run(_stand(broker.url, agent, screen))
 
 
-async def _stand(amqp_url: str, screen: Screen) -> ExitCode:
+async def _stand(amqp_url: str, agent: str, screen: Screen) -> ExitCode:
     directory = DIRECTORY.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     stage = Stage(directory, amqp_url, DEFAULT_NAMESPACE)
@@ -36,8 +36,8 @@ async def _stand(amqp_url: str, screen: Screen) -> ExitCode:
     (directory / "env").write_text(_exports(stage), encoding="utf-8")
     stop = asyncio.Event()
     with stop_on_signals(stop):
-        async with stage.worker("worker") as worker, stage.executor() as executor:
-            screen.say("A broker, a worker and the echo agent are running. In another terminal:")
+        async with stage.worker("worker") as worker, stage.executor(agent) as executor:
+            screen.say(f"A broker, a worker and {agent} are running. In another terminal:")
             screen.detail(f". {DIRECTORY}/env")
             screen.detail('meerkat-worker publish prompt ada "hello" --wait 30')
             screen.detail("meerkat-worker console")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import msgspec
+import structlog
 
 from schemas.envelope import Envelope, MessageType, decode
 from schemas.runs import RunCancelled, RunCompleted, RunEvent, RunFailed, RunHeartbeat
@@ -22,6 +24,8 @@ BEATS_PER_LEASE: Final = 3
 """Two heartbeats may go missing before the lease does."""
 
 _LONGEST_ERROR: Final = 2000
+
+log = structlog.get_logger()
 
 
 class Performance:
@@ -101,6 +105,7 @@ class Performance:
             why = "the executor is shutting down" if self._handed_back else "it cancelled itself"
             return RunFailed(run_id, why, recoverable=True)
         if failure is not None:
+            log.warning("run: the function failed", run_id=str(run_id), **_fault(failure))
             return RunFailed(run_id, _told(failure), recoverable=not isinstance(failure, Fatal))
         return self._completed(working.result())
 
@@ -120,6 +125,16 @@ def _check(runtime_id: str, event: RunEvent) -> None:
     body = msgspec.json.encode(event)
     envelope = Envelope(runtime_id, body, str(event.run_id), MessageType.RUN_EVENT)
     decode(envelope, received_at=datetime.now(UTC))
+
+
+def _fault(failure: BaseException) -> dict[str, str]:
+    """Say what was raised, and where; not its text, which may quote what the run is about."""
+    frame = traceback.extract_tb(failure.__traceback__)[-1]
+    return {
+        "error": type(failure).__name__,
+        "at": f"{frame.filename}:{frame.lineno}",
+        "function": frame.name,
+    }
 
 
 def _told(failure: BaseException) -> str:

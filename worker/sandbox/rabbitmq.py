@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from worker.broker.connection import address_of
+from worker.broker.errors import BrokerUnavailableError
 from worker.sandbox import locate
 from worker.sandbox.account import Account, unprivileged
 from worker.sandbox.carriers import Carrier, Elsewhere, ProcessCarrier
@@ -31,8 +33,8 @@ _USER = "meerkat"
 class RabbitMQ(Node):
     """A running broker and its address."""
 
-    def __init__(self, url: str, carrier: Carrier) -> None:
-        super().__init__("RabbitMQ", carrier, lambda: answers(url))
+    def __init__(self, url: str, carrier: Carrier, *, name: str = "RabbitMQ") -> None:
+        super().__init__(name, carrier, lambda: answers(url))
         self.url = url
 
 
@@ -49,7 +51,7 @@ def start_rabbitmq(*, private: bool = False, config: Sequence[str] = ()) -> Iter
     """
     url = os.environ.get(ADDRESS)
     if url and not private and not config:
-        broker = RabbitMQ(url, Elsewhere("RabbitMQ"))
+        broker = RabbitMQ(url, Elsewhere("RabbitMQ"), name=_named(url))
         broker.wait_ready(_GIVEN_SECONDS)
         yield broker
     elif engine_answers():
@@ -58,6 +60,14 @@ def start_rabbitmq(*, private: bool = False, config: Sequence[str] = ()) -> Iter
     else:
         with _installed(config) as broker:
             yield broker
+
+
+def _named(url: str) -> str:
+    """Say where the broker is that we were told to use."""
+    try:
+        return f"RabbitMQ at {address_of(url)} ({ADDRESS})"
+    except BrokerUnavailableError as error:
+        raise ServiceUnavailable(f"{ADDRESS}: {error}") from error
 
 
 def answers(url: str) -> bool:

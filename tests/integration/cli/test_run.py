@@ -76,6 +76,7 @@ async def test_a_missing_broker_is_one_sentence(variables: dict[str, str]) -> No
     ended = await meerkat("run", "--migrate", **variables)
     assert ended.code == 2
     assert "127.0.0.1:1" in ended.err.splitlines()[-1]
+    assert ended.err.count("Connection refused") == 3, "a warning a connection, and the sentence"
     assert _SECRET not in ended.err
     assert "Traceback" not in ended.err
 
@@ -95,6 +96,15 @@ async def test_a_taken_health_port_is_one_sentence(variables: dict[str, str], ta
         ("--executor", "nowhere:agent", "nowhere"),
         ("--policy-file", "/nowhere.toml", "/nowhere.toml"),
         ("--blobs", "/dev/null/blobs", "/dev/null/blobs"),
+        ("--amqp-url", "amqp://127.0.0.1:port/", "broker address: expected amqp://host:port/"),
+        ("--amqp-url", "amqp://127.0.0.1:99999/", "with a port from 1 to 65535"),
+        ("--database-url", "postgresql+asyncpg://h:port/x", "expected a database address"),
+        ("--database-url", "postgresql+asyncpg://h:99999/x", "expected a port"),
+        (
+            "--database-url",
+            "postgresql+asyncpg://h/x?foo=1",
+            "no option of PostgreSQL's driver: foo",
+        ),
     ],
 )
 async def test_a_setting_that_cannot_be_used_is_one_sentence(

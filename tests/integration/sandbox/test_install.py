@@ -142,5 +142,11 @@ def test_an_address_at_which_nothing_answers_is_refused(monkeypatch: pytest.Monk
     """A given broker that is not there is an error, not a reason to start another one."""
     monkeypatch.setattr("worker.sandbox.rabbitmq._GIVEN_SECONDS", 0.2)
     monkeypatch.setenv("MEERKAT_AMQP_URL", "amqp://127.0.0.1:1/")
-    with pytest.raises(ServiceUnavailable, match="RabbitMQ does not answer"), start_rabbitmq():
+    with (
+        pytest.raises(
+            ServiceUnavailable,
+            match=r"RabbitMQ at 127\.0\.0\.1:1 \(MEERKAT_AMQP_URL\) does not answer",
+        ),
+        start_rabbitmq(),
+    ):
         pass

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from uuid_utils.compat import uuid7
 
 from schemas.content import BlobRef
@@ -156,6 +157,25 @@ async def test_an_exception_becomes_a_failed_run(
     end = await ending(counterpart, request)
     assert end == RunFailed(request.run_id, error, recoverable=recoverable)
     assert not counterpart.events_of(request.run_id, BoundaryApplied)
+
+
+async def test_an_exception_is_logged_by_its_kind_and_place_but_not_its_words(
+    counterpart: Counterpart, serving: Serving
+) -> None:
+    """Its words may quote what the run is about."""
+    executor = Executor()
+
+    @executor.run
+    async def agent(_run: Run) -> None:
+        raise KeyError("hunter2")
+
+    with capture_logs() as logged:
+        serving.start(executor)
+        await ending(counterpart, await counterpart.request_run())
+    [line] = [line for line in logged if line["event"] == "run: the function failed"]
+    assert (line["log_level"], line["error"], line["function"]) == ("warning", "KeyError", "agent")
+    assert str(line["at"]).startswith(f"{__file__}:")
+    assert "hunter2" not in repr(logged)
 
 
 @pytest.mark.parametrize(

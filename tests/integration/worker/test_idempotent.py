@@ -32,7 +32,7 @@ async def test_an_idempotency_key_admits_its_first_input_only(
 ) -> None:
     first, second = Prompt("pay", key="invoice-1"), Prompt("pay now", key="invoice-1")
     async with deployment.client() as client, deployment.worker(), deployment.executor():
-        await client.publish("ada", first)
+        await client.request("ada", first, timeout=60)  # ended: only the store knows its key
         told = await client.request("ada", second, timeout=60)
     assert isinstance(told, DeduplicatedOutcome)
     assert told.existing_id == first.id

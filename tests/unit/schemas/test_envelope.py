@@ -226,6 +226,13 @@ def test_no_error_quotes_a_value(body: dict[str, Any]) -> None:
     assert "hunter2" not in str(fault(delivery(msgspec.json.encode(body))))
 
 
+def test_a_key_that_is_none_says_what_one_is() -> None:
+    """In words: a pattern is no sentence."""
+    body = msgspec.json.encode(header(idempotency_key="\n"))
+    expected = "expected 1 to 255 characters, none of them a control character"
+    assert str(fault(delivery(body))) == f"$.header.idempotency_key: {expected}"
+
+
 @pytest.mark.parametrize("number", [b"9" * 4301, b"1e999"], ids=lambda text: repr(text[:5]))
 def test_a_number_that_nothing_can_hold_is_malformed(number: bytes) -> None:
     body = msgspec.json.encode(external_event(payload={"n": 0})).replace(b'"n":0', b'"n":' + number)
