@@ -33,6 +33,7 @@ async def test_a_commit_behind_anothers_activation_is_fenced_and_its_message_is_
 async def test_a_worker_that_slept_while_it_was_replaced_changes_nothing_when_it_wakes(
     deployment: Deployment, ledger: Ledger
 ) -> None:
+    """Order is kept across both takeovers; that the fence holds is shown above."""
     prompts = [Prompt(f"number {n}") for n in range(20)]
     async with deployment.client() as client, deployment.worker() as sleeper:
         await client.publish("ada", prompts[0])
