@@ -19,7 +19,7 @@ from yarl import URL
 
 from worker.broker.acks import Acks
 from worker.broker.channel_numbers import ChannelNumbers
-from worker.broker.errors import BrokerError, BrokerUnavailableError, translated
+from worker.broker.errors import BrokerError, BrokerUnavailableError, reason_of, translated
 from worker.broker.receiver import Receiver, Taker, receivers
 
 HEARTBEAT_SECONDS: Final = 5
@@ -102,6 +102,14 @@ class Connection:
     def is_open(self) -> bool:
         """Tell whether it can be used, as far as we know."""
         return not self.lost.is_set() and self._wire.is_opened
+
+    @property
+    def end(self) -> str:
+        """What ended it, in a phrase; empty while nothing has."""
+        if not self._observer.done() or self._observer.cancelled():
+            return ""
+        error = self._observer.exception()
+        return "" if error is None else reason_of(error)
 
     @property
     def channels(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,16 +112,17 @@ def ours(error: BaseException, doing: str) -> BrokerError:
     """Tell which of our errors one of the client's is."""
     for foreign, kind, text in _KINDS:
         if isinstance(error, foreign):
-            return kind(f"{doing}: {text or _text(error)}")
-    return BrokerUnavailableError(f"{doing}: {_text(error)}")
+            return kind(f"{doing}: {text or reason_of(error)}")
+    return BrokerUnavailableError(f"{doing}: {reason_of(error)}")
 
 
-def _text(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The reason alone; a bare or empty error is what a closing connection leaves behind."""
     if isinstance(error, OSError) and error.strerror:
-        # Event loops have their own words for a refused connection; the system has one.
+        # Event loops have their own words for a refused connection; the system has one. The number
+        # may be of AMQP as well, with the broker's words.
         number = error.errno or 0
-        return os.strerror(number) if number > 0 else error.strerror
+        return os.strerror(number) if number in errno.errorcode else error.strerror
     text = " ".join(str(part) for part in error.args if part is not None)
     return text or "the connection was lost"
 

@@ -130,7 +130,7 @@ class Link:
         self._tell(connection)
         await connection.lost.wait()
         self._lost()
-        log.warning("broker.connection_lost", address=self.address)
+        log.warning("broker.connection_lost", address=self.address, reason=connection.end)
         self._tell(None)
         await connection.close()
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.root import noun
+from worker.demo.stage import ECHO
 from worker.demo.standing import main
 
 app = noun("sandbox")
@@ -16,7 +17,7 @@ app = noun("sandbox")
 def sandbox(
     executor: Annotated[
         str, typer.Option(metavar="MODULE:NAME", help="The agent that takes the runs.")
-    ] = "worker.echo:executor",
+    ] = ECHO,
 ) -> None:
     """Run a broker, a worker and an agent until Ctrl-C, to try things on.
 

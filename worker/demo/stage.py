@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+ECHO: Final = "worker.echo:executor"
+"""The agent that is there if no other is named."""
+
 STOP_SECONDS: Final = 15.0
 
 
@@ -68,9 +71,7 @@ class Stage:
             await _stop(process)
 
     @asynccontextmanager
-    async def executor(
-        self, agent: str = "worker.echo:executor"
-    ) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def executor(self, agent: str = ECHO) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run an agent, the echo agent if none is named, while the context lasts."""
         process = await self._start("executor", "executor", agent)
         try:

@@ -105,7 +105,8 @@ class Performance:
             why = "the executor is shutting down" if self._handed_back else "it cancelled itself"
             return RunFailed(run_id, why, recoverable=True)
         if failure is not None:
-            log.warning("run: the function failed", run_id=str(run_id), **_fault(failure))
+            about = {"run_id": str(run_id), "runtime_id": self.run.runtime_id}
+            log.warning("run: the function failed", **about, **_fault(failure))
             return RunFailed(run_id, _told(failure), recoverable=not isinstance(failure, Fatal))
         return self._completed(working.result())
 
@@ -129,12 +130,12 @@ def _check(runtime_id: str, event: RunEvent) -> None:
 
 def _fault(failure: BaseException) -> dict[str, str]:
     """Say what was raised, and where; not its text, which may quote what the run is about."""
-    frame = traceback.extract_tb(failure.__traceback__)[-1]
-    return {
-        "error": type(failure).__name__,
-        "at": f"{frame.filename}:{frame.lineno}",
-        "function": frame.name,
-    }
+    fault = {"error": type(failure).__name__}
+    # By hand: extract_tb reads the source of every frame from the disk.
+    for frame, line in traceback.walk_tb(failure.__traceback__):
+        code = frame.f_code
+        fault |= {"at": f"{code.co_filename}:{line}", "function": code.co_name}
+    return fault
 
 
 def _told(failure: BaseException) -> str:

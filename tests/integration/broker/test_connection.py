@@ -107,9 +107,11 @@ async def test_cut_connection_comes_back_within_a_second(amqp_url: str) -> None:
         stop = link.observe(told.append)
         first = await link.ready(deadline=10)
         await eventually(lambda: told)
+        assert first.end == ""
         began = time.monotonic()
         proxy.cut()
         await asyncio.wait_for(first.lost.wait(), 5)
+        assert first.end.startswith("Server co"), first.end
         second = await link.ready(deadline=10)
         assert time.monotonic() - began < 1.5
         assert second is not first

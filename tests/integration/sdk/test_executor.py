@@ -134,9 +134,10 @@ async def test_boundaries_count_from_zero_and_never_apply_an_input_twice(
         (Fatal("no such model"), "no such model", False),
         (KeyError("x"), "KeyError: 'x'", True),
         (ValueError(), "ValueError", True),
+        (StopIteration(), "RuntimeError: coroutine raised StopIteration", True),
         (asyncio.CancelledError(), "it cancelled itself", True),
     ],
-    ids=["retryable", "fatal", "other", "wordless", "cancelled itself"],
+    ids=["retryable", "fatal", "other", "wordless", "of Python's own", "cancelled itself"],
 )
 async def test_an_exception_becomes_a_failed_run(
     counterpart: Counterpart,

@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiormq.exceptions import ConnectionClosed
 
-from worker.broker.errors import translated
+from worker.broker.errors import reason_of, translated
+
+
+def test_a_code_of_amqp_is_no_error_of_the_system() -> None:
+    """The client's errors are the system's by kind, with the broker's code and words."""
+    assert reason_of(ConnectionClosed(320, "CONNECTION_FORCED - bye")) == "CONNECTION_FORCED - bye"
+    assert reason_of(ConnectionRefusedError(111, "in the loop's words")) == "Connection refused"
 
 
 async def test_a_cancellation_that_the_client_swallows_still_ends_the_task() -> None:
